@@ -1,0 +1,10 @@
+//! wampgate exposes the procedures and topics of any WAMP router as REST endpoints.
+//!
+//! Modules are listed bottom-up: each uses only those above it in this list.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+pub mod diagnostic;
+pub mod uri;
+pub mod value;
+pub mod wamp;

@@ -1,0 +1,2 @@
+//! The `wampgate` program.
+fn main() {}

@@ -1,0 +1,17 @@
+//! A WAMP client library that happens to live here: it never hears of specs or HTTP.
+//!
+//! ```text
+//! pool     sessions of one realm: health, back-off, least loaded first
+//! client   the cheap-clone handle: call, publish, subscribe, register
+//! session  the state machine (pure) and the one task that owns the transport
+//! auth     challenge in, signature out (pure)
+//! message + serializer   what is said, and the bytes it is said in
+//! transport              whole frames over WebSocket or memory
+//! ```
+//!
+//! Routers differ, and many close a session over one bad message. So everything is checked before
+//! it is written, and everything that comes in is read with tolerance.
+//! Read `message.rs` next, then `session.rs`.
+
+pub mod id;
+pub mod message;
