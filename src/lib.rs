@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod diagnostic;
+pub mod problem;
 pub mod uri;
 pub mod value;
 pub mod wamp;
