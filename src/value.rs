@@ -1,10 +1,12 @@
 //! The data that every module shares: JSON's types, with 64-bit integers of both signs and binary.
 //!
 //! `serde_json::Value` would round integers beyond 64 bits and has no binary, so we keep our own.
-//! This file knows no wire format; each codec maps its format to [`Value`] through `serde`.
+//! This file knows no wire format; each codec maps its format to [`Value`] through `serde`, and
+//! `json.rs` does so for JSON text, where integers need care.
 //! Read `mops.rs` next for what computes with values, or `wamp/serializer.rs` for what sends them.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use bytes::Bytes;
@@ -12,6 +14,8 @@ use indexmap::IndexMap;
 use serde::de::{self, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub mod json;
 
 /// Deepest nesting of lists and maps that any decoder of ours accepts.
 pub const MAX_DEPTH: usize = 128;
@@ -231,19 +235,91 @@ impl Serialize for Value {
 }
 
 /// Reads any self-describing format. Keys that are not text become text; of duplicate keys the last
-/// wins. Depth is bounded by the format's own decoder, which must be told [`MAX_DEPTH`].
+/// wins. Deeper than [`MAX_DEPTH`] is refused.
+///
+/// A JSON integer beyond 64 bits would come in rounded here: read JSON by [`json::from_json`].
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
+        ValueSeed::new(MAX_DEPTH, &ReadNotes::default()).deserialize(deserializer)
+    }
+}
+
+/// How text that begins with U+0000 is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum NulText {
+    /// It is text like any other.
+    #[default]
+    Text,
+    /// What follows is binary in base64, as WAMP writes it in JSON; if it is not, it stays text.
+    Binary,
+    /// What follows is binary in base64, else the text is refused.
+    OnlyBinary,
+}
+
+/// What a reader is told before and tells after it has read one text.
+#[derive(Debug, Default)]
+pub(crate) struct ReadNotes {
+    /// How text that begins with U+0000 is read.
+    pub(crate) nul_text: NulText,
+    /// Set when a number was read that may be an integer which the format's decoder rounded.
+    pub(crate) saw_wide_number: Cell<bool>,
+}
+
+/// Reads one [`Value`] and counts its levels, whatever the format's own decoder allows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ValueSeed<'a> {
+    depth_left: usize,
+    notes: &'a ReadNotes,
+}
+
+impl<'a> ValueSeed<'a> {
+    /// Builds a reader that accepts `depth` levels of lists and maps.
+    pub(crate) fn new(depth: usize, notes: &'a ReadNotes) -> Self {
+        Self {
+            depth_left: depth,
+            notes,
+        }
+    }
+
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+        let depth_left = self
+            .depth_left
+            .checked_sub(1)
+            .ok_or_else(|| E::custom("nested too deeply"))?;
+        Ok(Self { depth_left, ..self })
+    }
+
+    fn text<E: de::Error>(self, text: Cow<'_, str>) -> Result<Value, E> {
+        if self.notes.nul_text != NulText::Text
+            && let Some(base64) = text.strip_prefix('\0')
+        {
+            match data_encoding::BASE64.decode(base64.as_bytes()) {
+                Ok(bytes) => return Ok(Value::Bytes(bytes.into())),
+                Err(error) if self.notes.nul_text == NulText::OnlyBinary => {
+                    return Err(E::custom(format_args!("binary that is no base64: {error}")));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(Value::Text(text.into_owned()))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
 /// A declared length is a claim of the sender's: no more than this is allocated on its word.
 const MAX_TRUSTED_LENGTH: usize = 1024;
 
-struct ValueVisitor;
+/// From here on a double stands for more than one integer of 64 bits.
+const WIDE: f64 = 9_223_372_036_854_775_808.0;
 
-impl<'de> Visitor<'de> for ValueVisitor {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,7 +335,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
+        self.deserialize(deserializer)
     }
 
     fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
@@ -290,15 +366,18 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        if number.abs() >= WIDE {
+            self.notes.saw_wide_number.set(true);
+        }
         Ok(Value::F64(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.text(Cow::Borrowed(text))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Text(text))
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Value, E> {
+        self.text(Cow::Owned(text))
     }
 
     fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
@@ -310,17 +389,19 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
         let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(MAX_TRUSTED_LENGTH));
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(inner)? {
             items.push(item);
         }
         Ok(Value::List(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
         let mut map = Map::with_capacity(access.size_hint().unwrap_or(0).min(MAX_TRUSTED_LENGTH));
         while let Some(key) = access.next_key_seed(KeyText)? {
-            let value = access.next_value()?;
+            let value = access.next_value_seed(inner)?;
             map.insert(key, value);
         }
         Ok(Value::Map(map))
@@ -328,8 +409,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     /// CBOR tags arrive as an enum of tag and content; the content is what counts for us.
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
-        struct Tagged;
-        impl<'de> Visitor<'de> for Tagged {
+        struct Tagged<'a>(ValueSeed<'a>);
+        impl<'de> Visitor<'de> for Tagged<'_> {
             type Value = Value;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -339,23 +420,22 @@ impl<'de> Visitor<'de> for ValueVisitor {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
                 let tag: Option<u64> = seq.next_element()?;
                 tag.ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                seq.next_element()?
+                seq.next_element_seed(self.0)?
                     .ok_or_else(|| de::Error::invalid_length(1, &self))
             }
         }
         let (_, variant) = access.variant::<de::IgnoredAny>()?;
-        variant.tuple_variant(2, Tagged)
+        variant.tuple_variant(2, Tagged(self.deeper()?))
     }
 }
 
 /// Reads a map key of any scalar type as text.
+#[derive(Clone, Copy)]
 struct KeyText;
 
-impl<'de> DeserializeSeed<'de> for KeyText {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        match Value::deserialize(deserializer)? {
+impl KeyText {
+    fn scalar<E: de::Error>(value: Value) -> Result<String, E> {
+        match value {
             Value::Text(text) => Ok(text),
             Value::Null => Ok("null".to_owned()),
             Value::Bool(flag) => Ok(flag.to_string()),
@@ -363,11 +443,22 @@ impl<'de> DeserializeSeed<'de> for KeyText {
             Value::U64(number) => Ok(number.to_string()),
             Value::F64(number) => Ok(format!("{number:?}")),
             Value::Bytes(bytes) => Ok(data_encoding::BASE64.encode(&bytes)),
-            other @ (Value::List(_) | Value::Map(_)) => Err(de::Error::custom(format_args!(
+            other @ (Value::List(_) | Value::Map(_)) => Err(E::custom(format_args!(
                 "a {} as a map key",
                 other.type_name()
             ))),
         }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for KeyText {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        // One level, so that a list or a map is read, and named in the refusal, but none inside it.
+        ValueSeed::new(1, &ReadNotes::default())
+            .deserialize(deserializer)
+            .and_then(Self::scalar)
     }
 }
 

@@ -15,3 +15,5 @@
 
 pub mod id;
 pub mod message;
+pub mod serializer;
+pub mod transport;

@@ -16,12 +16,27 @@ use crate::wamp::id::{PublicationId, RegistrationId, RequestId, SessionId, Subsc
 pub struct Payload {
     args: Vec<Value>,
     kwargs: Map,
+    // INVARIANT: with it, `args` and `kwargs` are empty.
+    sealed: Option<Value>,
 }
 
 impl Payload {
     /// Builds a payload of values.
     pub fn new(args: Vec<Value>, kwargs: Map) -> Self {
-        Self { args, kwargs }
+        Self {
+            args,
+            kwargs,
+            sealed: None,
+        }
+    }
+
+    /// Builds a payload that only its endpoints understand: `content`, binary or text, stands where
+    /// the positional arguments would. Older routers call it payload transparency.
+    pub fn from_sealed(content: Value) -> Self {
+        Self {
+            sealed: Some(content),
+            ..Self::default()
+        }
     }
 
     /// Returns the positional arguments.
@@ -32,6 +47,11 @@ impl Payload {
     /// Returns the named arguments.
     pub fn kwargs(&self) -> &Map {
         &self.kwargs
+    }
+
+    /// Returns the content that only the endpoints understand, if it is such a payload.
+    pub fn sealed(&self) -> Option<&Value> {
+        self.sealed.as_ref()
     }
 
     /// Takes the payload apart into `args` and `kwargs`.
@@ -156,4 +176,101 @@ pub enum Message {
         options: Map,
         payload: Payload,
     },
+    /// A subscriber has an event, where delivery is acknowledged (337). Provisional.
+    EventReceived { publication: PublicationId },
+}
+
+/// The message codes that open each frame.
+#[expect(missing_docs, reason = "the names are the specification's")]
+pub mod code {
+    pub const HELLO: u64 = 1;
+    pub const WELCOME: u64 = 2;
+    pub const ABORT: u64 = 3;
+    pub const CHALLENGE: u64 = 4;
+    pub const AUTHENTICATE: u64 = 5;
+    pub const GOODBYE: u64 = 6;
+    pub const ERROR: u64 = 8;
+    pub const PUBLISH: u64 = 16;
+    pub const PUBLISHED: u64 = 17;
+    pub const SUBSCRIBE: u64 = 32;
+    pub const SUBSCRIBED: u64 = 33;
+    pub const UNSUBSCRIBE: u64 = 34;
+    pub const UNSUBSCRIBED: u64 = 35;
+    pub const EVENT: u64 = 36;
+    pub const CALL: u64 = 48;
+    pub const CANCEL: u64 = 49;
+    pub const RESULT: u64 = 50;
+    pub const REGISTER: u64 = 64;
+    pub const REGISTERED: u64 = 65;
+    pub const UNREGISTER: u64 = 66;
+    pub const UNREGISTERED: u64 = 67;
+    pub const INVOCATION: u64 = 68;
+    pub const INTERRUPT: u64 = 69;
+    pub const YIELD: u64 = 70;
+    pub const EVENT_RECEIVED: u64 = 337;
+
+    /// Returns the specification's name of a message code.
+    pub fn name(code: u64) -> Option<&'static str> {
+        Some(match code {
+            HELLO => "HELLO",
+            WELCOME => "WELCOME",
+            ABORT => "ABORT",
+            CHALLENGE => "CHALLENGE",
+            AUTHENTICATE => "AUTHENTICATE",
+            GOODBYE => "GOODBYE",
+            ERROR => "ERROR",
+            PUBLISH => "PUBLISH",
+            PUBLISHED => "PUBLISHED",
+            SUBSCRIBE => "SUBSCRIBE",
+            SUBSCRIBED => "SUBSCRIBED",
+            UNSUBSCRIBE => "UNSUBSCRIBE",
+            UNSUBSCRIBED => "UNSUBSCRIBED",
+            EVENT => "EVENT",
+            CALL => "CALL",
+            CANCEL => "CANCEL",
+            RESULT => "RESULT",
+            REGISTER => "REGISTER",
+            REGISTERED => "REGISTERED",
+            UNREGISTER => "UNREGISTER",
+            UNREGISTERED => "UNREGISTERED",
+            INVOCATION => "INVOCATION",
+            INTERRUPT => "INTERRUPT",
+            YIELD => "YIELD",
+            EVENT_RECEIVED => "EVENT_RECEIVED",
+            _ => return None,
+        })
+    }
+}
+
+impl Message {
+    /// Returns the code that opens the message's frame; see [`code`].
+    pub fn code(&self) -> u64 {
+        match self {
+            Message::Hello { .. } => code::HELLO,
+            Message::Welcome { .. } => code::WELCOME,
+            Message::Abort { .. } => code::ABORT,
+            Message::Challenge { .. } => code::CHALLENGE,
+            Message::Authenticate { .. } => code::AUTHENTICATE,
+            Message::Goodbye { .. } => code::GOODBYE,
+            Message::Error { .. } => code::ERROR,
+            Message::Publish { .. } => code::PUBLISH,
+            Message::Published { .. } => code::PUBLISHED,
+            Message::Subscribe { .. } => code::SUBSCRIBE,
+            Message::Subscribed { .. } => code::SUBSCRIBED,
+            Message::Unsubscribe { .. } => code::UNSUBSCRIBE,
+            Message::Unsubscribed { .. } => code::UNSUBSCRIBED,
+            Message::Event { .. } => code::EVENT,
+            Message::Call { .. } => code::CALL,
+            Message::Cancel { .. } => code::CANCEL,
+            Message::Result { .. } => code::RESULT,
+            Message::Register { .. } => code::REGISTER,
+            Message::Registered { .. } => code::REGISTERED,
+            Message::Unregister { .. } => code::UNREGISTER,
+            Message::Unregistered { .. } => code::UNREGISTERED,
+            Message::Invocation { .. } => code::INVOCATION,
+            Message::Interrupt { .. } => code::INTERRUPT,
+            Message::Yield { .. } => code::YIELD,
+            Message::EventReceived { .. } => code::EVENT_RECEIVED,
+        }
+    }
 }

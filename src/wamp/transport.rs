@@ -1,0 +1,296 @@
+//! One connection that carries whole frames, each with one WAMP message.
+//!
+//! `websocket.rs` speaks to routers (and serves clients of the embedded one), `memory.rs` joins two
+//! ends in this process through the same bytes. A transport knows nothing of sessions: whoever owns
+//! it decides what to answer, when to ping and when to leave.
+//!
+//! The owner takes it apart into a reader and a writer and must drive both at once, in one task or
+//! two: a peer that waits until we have read before it reads itself would else block us for ever.
+
+pub mod memory;
+pub mod websocket;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::wamp::serializer::Serializer;
+
+/// An open connection that has agreed on a serializer.
+#[derive(Debug)]
+pub struct Transport {
+    serializer: Serializer,
+    reader: FrameReader,
+    writer: FrameWriter,
+}
+
+/// The receiving half of a [`Transport`].
+#[derive(Debug)]
+pub struct FrameReader(ReaderKind);
+
+#[derive(Debug)]
+enum ReaderKind {
+    WebSocket(websocket::Reader),
+    Memory(memory::Reader),
+}
+
+/// The sending half of a [`Transport`].
+#[derive(Debug)]
+pub struct FrameWriter {
+    kind: WriterKind,
+    max_message_bytes: usize,
+    unflushed_bytes: usize,
+}
+
+#[derive(Debug)]
+enum WriterKind {
+    WebSocket(websocket::Writer),
+    Memory(memory::Writer),
+}
+
+/// What came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// One message's bytes, in the transport's serializer.
+    Message(Bytes),
+    /// The peer asks whether we are there; the transport answers by itself.
+    Ping,
+    /// The peer is there: the answer to [`FrameWriter::ping`].
+    Pong,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL is none, or lacks a host.
+    #[error("not a usable router URL: {0}")]
+    Url(String),
+    /// The URL's scheme is not one of ours.
+    #[error("scheme `{0}` is not supported yet: use ws://")]
+    Scheme(String),
+    /// No connection and no handshake within the time given.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    /// The host does not resolve, refuses, or cannot be reached.
+    #[error("cannot connect: {0}")]
+    Unreachable(#[source] io::Error),
+    /// The server answers HTTP, but not by opening a WebSocket.
+    #[error("the server answered HTTP status {0} instead of opening a WebSocket")]
+    Refused(u16),
+    /// The server speaks none of the serializers that were offered.
+    #[error("the server accepts none of the subprotocols {0}")]
+    Subprotocol(String),
+    /// The handshake broke off.
+    #[error("WebSocket handshake: {0}")]
+    Handshake(String),
+}
+
+/// Why a connection ended, or a frame could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The connection is gone: reset, or closed without a word.
+    #[error("connection lost: {0}")]
+    Lost(#[source] io::Error),
+    /// The peer closed the connection and gave a reason. Code 1009 says that our message was too
+    /// big for it.
+    #[error("closed by the peer with code {code}{}", reason_suffix(.reason))]
+    Closed {
+        /// The WebSocket close code.
+        code: u16,
+        /// The peer's words, possibly none.
+        reason: String,
+    },
+    /// Text where the serializer is binary, or the other way round.
+    #[error("the peer sent a {found} frame, but `{}` needs the other kind", .serializer.subprotocol())]
+    WrongFrameType {
+        /// What came: `text` or `binary`.
+        found: &'static str,
+        /// What was agreed.
+        serializer: Serializer,
+    },
+    /// A message beyond the limit; an outgoing one has not been sent and harms nothing.
+    #[error("message of {size} bytes, but at most {max} are allowed")]
+    TooLong {
+        /// The message's size.
+        size: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The peer breaks the transport's own rules.
+    #[error("transport: {0}")]
+    Protocol(String),
+}
+
+fn reason_suffix(reason: &str) -> String {
+    if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    }
+}
+
+/// Opens a connection to a router.
+///
+/// `url` is `ws://host[:port][/path]`. The `serializers` are offered in order; the server chooses.
+/// No message longer than `max_message_bytes` is accepted or sent. `timeout` covers name
+/// resolution, connection and handshake together.
+///
+/// # Errors
+///
+/// See [`ConnectError`].
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the connection.
+pub async fn connect(
+    url: &str,
+    serializers: &[Serializer],
+    max_message_bytes: usize,
+    timeout: Duration,
+) -> Result<Transport, ConnectError> {
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("ws") => {
+            let opening = websocket::connect(url, serializers, max_message_bytes);
+            tokio::time::timeout(timeout, opening)
+                .await
+                .unwrap_or(Err(ConnectError::Timeout(timeout)))
+        }
+        Some(scheme) => Err(ConnectError::Scheme(scheme.to_owned())),
+        None => Err(ConnectError::Url("it has no scheme".to_owned())),
+    }
+}
+
+impl Transport {
+    fn new(
+        serializer: Serializer,
+        reader: ReaderKind,
+        writer: WriterKind,
+        max_message_bytes: usize,
+    ) -> Self {
+        Self {
+            serializer,
+            reader: FrameReader(reader),
+            writer: FrameWriter {
+                kind: writer,
+                max_message_bytes,
+                unflushed_bytes: 0,
+            },
+        }
+    }
+
+    /// Returns the serializer that both ends agreed on.
+    pub fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
+    /// Takes the transport apart. Dropping both halves drops the connection without a word.
+    pub fn split(self) -> (FrameReader, FrameWriter) {
+        (self.reader, self.writer)
+    }
+}
+
+impl FrameReader {
+    /// Waits for the next frame. `None` is the end: the peer has closed in good order.
+    ///
+    /// Pings are answered before they are reported. After an error the connection is of no use.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransportError`]; [`TransportError::Lost`] for a connection that broke off.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a frame is either returned or still to come.
+    pub async fn next(&mut self) -> Option<Result<Incoming, TransportError>> {
+        match &mut self.0 {
+            ReaderKind::WebSocket(reader) => reader.next().await,
+            ReaderKind::Memory(reader) => reader.next().await.map(Ok),
+        }
+    }
+}
+
+impl FrameWriter {
+    /// Returns the size beyond which [`feed`](Self::feed) refuses a message, in bytes.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
+    /// Returns how many bytes were fed since a [`flush`](Self::flush) last completed: the measure
+    /// for an owner that bounds its batches.
+    pub fn unflushed_bytes(&self) -> usize {
+        self.unflushed_bytes
+    }
+
+    /// Queues one message without waiting, so that an owner writes a batch by one flush.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::TooLong`] leaves the connection as it was; any other is its end.
+    pub fn feed(&mut self, message: Bytes) -> Result<(), TransportError> {
+        if message.len() > self.max_message_bytes {
+            return Err(TransportError::TooLong {
+                size: message.len(),
+                max: self.max_message_bytes,
+            });
+        }
+        self.unflushed_bytes += message.len();
+        match &mut self.kind {
+            WriterKind::WebSocket(writer) => writer.feed(message),
+            WriterKind::Memory(writer) => {
+                writer.feed(message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Queues a ping without waiting; [`Incoming::Pong`] answers it.
+    ///
+    /// # Errors
+    ///
+    /// The connection's end.
+    pub fn ping(&mut self) -> Result<(), TransportError> {
+        match &mut self.kind {
+            WriterKind::WebSocket(writer) => writer.ping(),
+            WriterKind::Memory(writer) => {
+                writer.ping();
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until all that was fed has been handed to the system.
+    ///
+    /// # Errors
+    ///
+    /// The connection's end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what is left stays queued, and a later flush goes on with it.
+    pub async fn flush(&mut self) -> Result<(), TransportError> {
+        match &mut self.kind {
+            WriterKind::WebSocket(writer) => writer.flush().await?,
+            WriterKind::Memory(writer) => writer.flush().await?,
+        }
+        self.unflushed_bytes = 0;
+        Ok(())
+    }
+
+    /// Flushes, and tells the peer that no more will come. The reader still gives what the peer
+    /// sends until it closes too.
+    ///
+    /// # Errors
+    ///
+    /// The connection's end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: calling it again goes on.
+    pub async fn close(&mut self) -> Result<(), TransportError> {
+        match &mut self.kind {
+            WriterKind::WebSocket(writer) => writer.close().await,
+            WriterKind::Memory(writer) => writer.close().await,
+        }
+    }
+}
