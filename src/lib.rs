@@ -4,8 +4,9 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-pub mod diagnostic;
-pub mod problem;
-pub mod uri;
 pub mod value;
+pub mod uri;
+pub mod diagnostic;
+pub mod document;
+pub mod problem;
 pub mod wamp;

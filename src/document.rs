@@ -1,0 +1,612 @@
+//! JSON and TOML text as a tree that knows its places, so that every finding can show where.
+//!
+//! A [`Document`] is read by hand (see [`ObjectReader`]) rather than by a `serde` derive, because a
+//! derive stops at the first mistake and has forgotten where it was. Reading is strict: no comments,
+//! no trailing commas, and nesting is bounded before it is followed.
+//! It knows nothing of specs or realms. Read `document/json.rs` or `document/reader.rs` next.
+
+mod environment;
+mod json;
+mod reader;
+mod toml;
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use indexmap::IndexMap;
+
+use crate::diagnostic::{Diagnostic, Excerpt, Location, SourceId, Span};
+use crate::value::{Map, Value};
+
+pub use reader::ObjectReader;
+
+/// A parsed text and what is needed to point into it.
+#[derive(Debug)]
+pub struct Document {
+    file: Option<String>,
+    text: String,
+    format: Format,
+    line_starts: Vec<u32>,
+    root: Node,
+    /// By [`SourceId`].
+    places: Vec<Place>,
+    /// Where the environment changed a text, by [`SourceId`].
+    substituted: HashMap<u32, Vec<Piece>>,
+    warnings: Vec<Diagnostic>,
+}
+
+/// One value of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Names the value within its document; spans inside a text use it as their source.
+    pub id: SourceId,
+    /// The value.
+    pub kind: NodeKind,
+}
+
+/// What a [`Node`] holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeKind {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    // INVARIANT: `Value::I64`, `Value::U64` or a finite `Value::F64`.
+    /// A number with all its bits.
+    Number(Value),
+    /// A text, unescaped.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map in the order in which it was written (TOML: by name). Of duplicate keys the last.
+    Map(IndexMap<String, Node>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Toml,
+}
+
+/// Where a node is.
+#[derive(Debug)]
+struct Place {
+    parent: Option<u32>,
+    step: Step,
+    /// Bytes of the value, quotes included.
+    value: Range<u32>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Root,
+    Item(usize),
+    /// The key and its bytes, quotes included.
+    Member(String, Range<u32>),
+}
+
+/// A part of a text that came from the environment: bytes of the text now, and bytes of the text
+/// as it was parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Piece {
+    now: Range<u32>,
+    before: Range<u32>,
+}
+
+/// Values under these keys are never shown, not even in the line that a finding quotes.
+const SECRET_KEYS: &[&str] = &[
+    "secret",
+    "password",
+    "private_key",
+    "client_secret",
+    "token",
+];
+
+impl Document {
+    /// Parses JSON as RFC 8259 has it; a leading byte order mark is skipped.
+    ///
+    /// # Errors
+    ///
+    /// One finding with the place: a syntax error, nesting beyond
+    /// [`MAX_DEPTH`](crate::value::MAX_DEPTH), or a number that neither 64 bits nor a double can
+    /// hold. Duplicate keys are a [warning](Self::warnings).
+    pub fn parse_json(file: Option<&str>, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        json::parse(Builder::new(file, text, Format::Json)?)
+    }
+
+    /// Parses TOML 1.1.
+    ///
+    /// # Errors
+    ///
+    /// One finding with the place of the syntax error.
+    pub fn parse_toml(file: Option<&str>, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        toml::parse(Builder::new(file, text, Format::Toml)?)
+    }
+
+    /// Replaces `${NAME}` and `${NAME:-default}` in every text value (not in keys) by what
+    /// `environment` gives for the name; `$${` becomes `${`. What was put in is not looked at
+    /// again. The default also stands for a variable that is set but empty, as in a shell.
+    ///
+    /// Returns a finding for each name without a value and for each `${` that is none.
+    pub fn substitute(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Diagnostic> {
+        let mut root = std::mem::replace(
+            &mut self.root,
+            Node {
+                id: SourceId(0),
+                kind: NodeKind::Null,
+            },
+        );
+        let mut findings = Vec::new();
+        self.substitute_in(&mut root, environment, &mut findings);
+        self.root = root;
+        findings
+    }
+
+    fn substitute_in(
+        &mut self,
+        node: &mut Node,
+        environment: &dyn Fn(&str) -> Option<String>,
+        findings: &mut Vec<Diagnostic>,
+    ) {
+        match &mut node.kind {
+            NodeKind::Null | NodeKind::Bool(_) | NodeKind::Number(_) => {}
+            NodeKind::Text(text) => {
+                if !text.contains("${") {
+                    return;
+                }
+                let outcome = environment::substitute(text, environment);
+                for problem in outcome.problems {
+                    let location = self.locate(Span {
+                        source: node.id,
+                        start: problem.range.start,
+                        end: problem.range.end,
+                    });
+                    findings.push(problem.into_diagnostic(location));
+                }
+                *text = outcome.text;
+                self.substituted.insert(node.id.0, outcome.pieces);
+            }
+            NodeKind::List(items) => {
+                for item in items {
+                    self.substitute_in(item, environment, findings);
+                }
+            }
+            NodeKind::Map(members) => {
+                for member in members.values_mut() {
+                    self.substitute_in(member, environment, findings);
+                }
+            }
+        }
+    }
+
+    /// Returns the outermost value.
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// Returns the file's name as it was given.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// Returns what parsing noticed without refusing it: duplicate keys.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// Returns the place of a value.
+    pub fn location(&self, id: SourceId) -> Location {
+        let range = self.place(id).value.clone();
+        self.location_of_range(id, range)
+    }
+
+    /// Returns the place of the key that a value stands under; of the value itself in a list and at
+    /// the root.
+    pub fn location_of_key(&self, id: SourceId) -> Location {
+        let place = self.place(id);
+        let range = match &place.step {
+            Step::Member(_, key) => key.clone(),
+            // Of a whole list or map only the opening bracket.
+            Step::Item(_) | Step::Root => match self.root_or_open(&place.value) {
+                Some(open) => open,
+                None => place.value.clone(),
+            },
+        };
+        self.location_of_range(id, range)
+    }
+
+    fn root_or_open(&self, value: &Range<u32>) -> Option<Range<u32>> {
+        let first = self.text.as_bytes().get(value.start as usize)?;
+        matches!(first, b'{' | b'[').then(|| value.start..value.start + 1)
+    }
+
+    /// Returns the place of a stretch inside a text, through the escapes of JSON and what the
+    /// environment put in. In TOML it is the place of the whole text.
+    pub fn locate(&self, span: Span) -> Location {
+        let place = self.place(span.source);
+        let (mut start, mut end) = (span.start, span.end.max(span.start));
+        if let Some(pieces) = self.substituted.get(&span.source.0) {
+            (start, end) = (
+                environment::before(pieces, start, false),
+                environment::before(pieces, end, true),
+            );
+        }
+        let range = match self.format {
+            Format::Json if self.text.as_bytes().get(place.value.start as usize) == Some(&b'"') => {
+                json::raw_range(&self.text, &place.value, start..end)
+            }
+            Format::Json | Format::Toml => place.value.clone(),
+        };
+        self.location_of_range(span.source, range)
+    }
+
+    /// Returns the RFC 6901 pointer to a value.
+    pub fn pointer(&self, id: SourceId) -> String {
+        let mut steps = Vec::new();
+        let mut place = self.place(id);
+        loop {
+            match &place.step {
+                Step::Root => break,
+                Step::Item(index) => steps.push(index.to_string()),
+                Step::Member(key, _) => steps.push(key.replace('~', "~0").replace('/', "~1")),
+            }
+            let Some(parent) = place.parent else { break };
+            place = self.place(SourceId(parent));
+        }
+        let mut pointer = String::new();
+        for step in steps.iter().rev() {
+            pointer.push('/');
+            pointer.push_str(step);
+        }
+        pointer
+    }
+
+    /// Returns the key that a value stands under, if it is a member of a map.
+    pub fn key(&self, id: SourceId) -> Option<&str> {
+        match &self.place(id).step {
+            Step::Member(key, _) => Some(key),
+            Step::Item(_) | Step::Root => None,
+        }
+    }
+
+    fn place(&self, id: SourceId) -> &Place {
+        // An id of another document is a mistake of ours, not of the text: point at the root then.
+        self.places
+            .get(id.0 as usize)
+            .unwrap_or_else(|| &self.places[0])
+    }
+
+    fn location_of_range(&self, id: SourceId, range: Range<u32>) -> Location {
+        let source = Source {
+            file: self.file.as_deref(),
+            text: &self.text,
+            line_starts: &self.line_starts,
+        };
+        let mut location = source.location(range, &self.secrets());
+        location.pointer = self.pointer(id);
+        location
+    }
+
+    /// Bytes that are not to be shown. Looked for when a finding is made, which is seldom.
+    fn secrets(&self) -> Vec<Range<u32>> {
+        let secret = |place: &&Place| match &place.step {
+            Step::Member(key, _) => SECRET_KEYS.contains(&key.as_str()),
+            Step::Item(_) | Step::Root => false,
+        };
+        self.places
+            .iter()
+            .filter(secret)
+            .map(|place| place.value.clone())
+            .collect()
+    }
+}
+
+impl Node {
+    /// Returns the name of the value's type as messages say it.
+    pub fn type_name(&self) -> &'static str {
+        match &self.kind {
+            NodeKind::Null => "null",
+            NodeKind::Bool(_) => "boolean",
+            NodeKind::Number(number) => number.type_name(),
+            NodeKind::Text(_) => "text",
+            NodeKind::List(_) => "list",
+            NodeKind::Map(_) => "map",
+        }
+    }
+
+    /// Returns the text, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.kind {
+            NodeKind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the map, if it is one.
+    pub fn as_map(&self) -> Option<&IndexMap<String, Node>> {
+        match &self.kind {
+            NodeKind::Map(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// Returns the value without its places.
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            NodeKind::Null => Value::Null,
+            NodeKind::Bool(flag) => Value::Bool(*flag),
+            NodeKind::Number(number) => number.clone(),
+            NodeKind::Text(text) => Value::Text(text.clone()),
+            NodeKind::List(items) => Value::List(items.iter().map(Node::to_value).collect()),
+            NodeKind::Map(members) => {
+                let members = members.iter();
+                Value::Map(
+                    members
+                        .map(|(key, node)| (key.clone(), node.to_value()))
+                        .collect::<Map>(),
+                )
+            }
+        }
+    }
+}
+
+/// A text and its lines.
+struct Source<'a> {
+    file: Option<&'a str>,
+    text: &'a str,
+    line_starts: &'a [u32],
+}
+
+impl Source<'_> {
+    fn location(&self, range: Range<u32>, secrets: &[Range<u32>]) -> Location {
+        let line = self
+            .line_starts
+            .partition_point(|start| *start <= range.start)
+            .max(1);
+        let line_start = self.line_starts[line - 1] as usize;
+        let rest = &self.text[line_start..];
+        let length = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let start = (range.start as usize).saturating_sub(line_start);
+        let end = (range.end as usize).saturating_sub(line_start).min(length);
+        let shown = hide(&rest[..length], line_start, secrets);
+        let before = rest.get(..start).unwrap_or(rest);
+        Location {
+            file: self.file.map(str::to_owned),
+            pointer: String::new(),
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: u32::try_from(before.chars().count() + 1).unwrap_or(u32::MAX),
+            excerpt: Some(Excerpt::new(&shown, start, end)),
+        }
+    }
+}
+
+/// Replaces secrets by asterisks, as many bytes, so that the caret stays in place.
+fn hide<'a>(line: &'a str, line_start: usize, secrets: &[Range<u32>]) -> std::borrow::Cow<'a, str> {
+    let mut shown = std::borrow::Cow::Borrowed(line);
+    for secret in secrets {
+        let from = (secret.start as usize).max(line_start);
+        let to = (secret.end as usize).min(line_start + line.len());
+        if from < to {
+            let stars = "*".repeat(to - from);
+            shown
+                .to_mut()
+                .replace_range(from - line_start..to - line_start, &stars);
+        }
+    }
+    shown
+}
+
+/// Collects the tree while a parser reads.
+struct Builder<'t> {
+    file: Option<String>,
+    text: &'t str,
+    format: Format,
+    line_starts: Vec<u32>,
+    places: Vec<Place>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl<'t> Builder<'t> {
+    fn new(file: Option<&str>, text: &'t str, format: Format) -> Result<Self, Vec<Diagnostic>> {
+        if u32::try_from(text.len()).is_err() {
+            let location = file.map(Location::of_file).unwrap_or_default();
+            let message = "a document of more than 4 GiB";
+            return Err(vec![Diagnostic::error(
+                crate::diagnostic::Code::TooLarge,
+                location,
+                message,
+            )]);
+        }
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_starts = std::iter::once(0)
+            .chain(breaks.map(|(index, _)| narrow(index + 1)))
+            .collect();
+        Ok(Builder {
+            file: file.map(str::to_owned),
+            text,
+            format,
+            line_starts,
+            places: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Gives the next value its name; its end is set when it is known.
+    fn open(&mut self, parent: Option<u32>, step: Step, start: usize) -> u32 {
+        let id = narrow(self.places.len());
+        let start = narrow(start);
+        self.places.push(Place {
+            parent,
+            step,
+            value: start..start,
+        });
+        id
+    }
+
+    fn close(&mut self, id: u32, end: usize) {
+        self.places[id as usize].value.end = narrow(end);
+    }
+
+    fn location(&self, start: usize, end: usize) -> Location {
+        let source = Source {
+            file: self.file.as_deref(),
+            text: self.text,
+            line_starts: &self.line_starts,
+        };
+        source.location(narrow(start)..narrow(end), &[])
+    }
+
+    fn finish(self, root: Node) -> Document {
+        Document {
+            file: self.file,
+            text: self.text.to_owned(),
+            format: self.format,
+            line_starts: self.line_starts,
+            root,
+            places: self.places,
+            substituted: HashMap::new(),
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// Offsets fit: `Builder::new` refuses longer texts.
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find<'d>(document: &'d Document, path: &[&str]) -> &'d Node {
+        let mut node = document.root();
+        for key in path {
+            node = match &node.kind {
+                NodeKind::Map(members) => &members[*key],
+                NodeKind::List(items) => &items[key.parse::<usize>().unwrap()],
+                other => panic!("{key} in {other:?}"),
+            };
+        }
+        node
+    }
+
+    fn marked(location: &Location) -> String {
+        let excerpt = location.excerpt.as_ref().unwrap();
+        let chars = excerpt.text.chars();
+        chars.skip(excerpt.start).take(excerpt.length).collect()
+    }
+
+    #[test]
+    fn every_value_knows_its_place() {
+        let text = "{\n  \"a/b~\": [1, {\"ü\": true}],\n  \"c\": null\n}";
+        let document = Document::parse_json(Some("f.json"), text).unwrap();
+        let node = find(&document, &["a/b~", "1", "ü"]);
+        let location = document.location(node.id);
+        assert_eq!(location.pointer, "/a~1b~0/1/ü");
+        assert_eq!((location.line, location.column), (2, 21));
+        assert_eq!(marked(&location), "true");
+        let key = document.location_of_key(node.id);
+        assert_eq!((key.line, key.column), (2, 16));
+        assert_eq!(marked(&key), "\"ü\"");
+        assert_eq!(document.location(SourceId(0)).pointer, "");
+        assert_eq!(document.key(node.id), Some("ü"));
+    }
+
+    #[test]
+    fn a_place_inside_a_text_is_found_through_escapes() {
+        let text = r#"{"t": "a\"\u00fc\ud83d\ude00{{x}} \n"}"#;
+        let document = Document::parse_json(None, text).unwrap();
+        let node = find(&document, &["t"]);
+        let decoded = node.as_text().unwrap();
+        assert_eq!(decoded, "a\"ü😀{{x}} \n");
+        let locate = |part: &str| {
+            let start = decoded.find(part).unwrap();
+            document.locate(Span {
+                source: node.id,
+                start: narrow(start),
+                end: narrow(start + part.len()),
+            })
+        };
+        assert_eq!(marked(&locate("{{x}}")), "{{x}}");
+        assert_eq!(locate("{{x}}").column, 29);
+        assert_eq!(marked(&locate("ü")), r"\u00fc");
+        assert_eq!(marked(&locate("😀")), r"\ud83d\ude00");
+        assert_eq!(marked(&locate("\n")), r"\n");
+        // An empty stretch at the end marks the closing quote.
+        let end = narrow(decoded.len());
+        let location = document.locate(Span {
+            source: node.id,
+            start: end,
+            end,
+        });
+        assert_eq!(marked(&location), "\"");
+    }
+
+    #[test]
+    fn the_environment_is_put_in_and_places_stay() {
+        let text = r#"{"t": "a ${HOME} \t b ${NO:-def} $${x} {{tag}}", "${HOME}": 1}"#;
+        let mut document = Document::parse_json(None, text).unwrap();
+        let environment = |name: &str| (name == "HOME").then(|| "/a/much/longer/text".to_owned());
+        assert_eq!(document.substitute(&environment), []);
+        let node = find(&document, &["t"]);
+        let now = node.as_text().unwrap();
+        assert_eq!(now, "a /a/much/longer/text \t b def ${x} {{tag}}");
+        assert!(document.root().as_map().unwrap().contains_key("${HOME}"));
+        let locate = |part: &str| {
+            let start = now.find(part).unwrap();
+            document.locate(Span {
+                source: node.id,
+                start: narrow(start),
+                end: narrow(start + part.len()),
+            })
+        };
+        assert_eq!(marked(&locate("{{tag}}")), "{{tag}}");
+        assert_eq!(marked(&locate("longer")), "${HOME}");
+        assert_eq!(marked(&locate("b def")), "b ${NO:-def}");
+    }
+
+    #[test]
+    fn missing_names_and_open_braces_are_findings_all_at_once() {
+        let text = r#"["${A}", "x ${B} ${C:-c}", "${", "${1x}"]"#;
+        let mut document = Document::parse_json(None, text).unwrap();
+        let findings = document.substitute(&|_| None);
+        let seen: Vec<String> = findings
+            .iter()
+            .map(|f| format!("{} {} {}", f.code, f.location.column, marked(&f.location)))
+            .collect();
+        assert_eq!(
+            seen,
+            ["D009 3 ${A}", "D009 13 ${B}", "D010 29 ${", "D010 35 ${1x}"]
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_quoted() {
+        let text = r#"{"authid": "me", "secret": "hunter2", "secrte": 1}"#;
+        let document = Document::parse_json(None, text).unwrap();
+        let location = document.location_of_key(find(&document, &["secrte"]).id);
+        let excerpt = location.excerpt.as_ref().unwrap();
+        assert!(!excerpt.text.contains("hunter2"), "{}", excerpt.text);
+        assert_eq!(marked(&location), "\"secrte\"");
+    }
+
+    #[test]
+    fn toml_knows_its_places_too() {
+        let text = "[http]\nlisten = [\"127.0.0.1:1\"]\nmax = 5\n[log]\nlevel = 'info'\nat = 1.5\n";
+        let document = Document::parse_toml(Some("w.toml"), text).unwrap();
+        let level = find(&document, &["log", "level"]);
+        assert_eq!(level.as_text(), Some("info"));
+        let location = document.location_of_key(level.id);
+        assert_eq!((location.line, location.column), (5, 1));
+        assert_eq!(location.pointer, "/log/level");
+        assert_eq!(marked(&location), "level");
+        assert_eq!(marked(&document.location(level.id)), "'info'");
+        assert_eq!(
+            find(&document, &["http"]).to_value().to_string(),
+            r#"{"listen":["127.0.0.1:1"],"max":5}"#
+        );
+        let findings = Document::parse_toml(Some("w.toml"), "a = 1\nb = = 2\n").unwrap_err();
+        assert_eq!(findings[0].location.line, 2);
+    }
+}
