@@ -10,3 +10,4 @@ pub mod diagnostic;
 pub mod document;
 pub mod problem;
 pub mod wamp;
+pub mod gateway;

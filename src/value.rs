@@ -16,6 +16,7 @@ use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub mod json;
+pub mod msgpack;
 
 /// Deepest nesting of lists and maps that any decoder of ours accepts.
 pub const MAX_DEPTH: usize = 128;
@@ -316,6 +317,9 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
 /// A declared length is a claim of the sender's: no more than this is allocated on its word.
 const MAX_TRUSTED_LENGTH: usize = 1024;
 
+/// The tags of integers written as bytes, which must never pass for binary.
+const CBOR_BIG_INTEGERS: [u64; 2] = [2, 3];
+
 /// From here on a double stands for more than one integer of 64 bits.
 const WIDE: f64 = 9_223_372_036_854_775_808.0;
 
@@ -419,7 +423,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
                 let tag: Option<u64> = seq.next_element()?;
-                tag.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let tag = tag.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                if CBOR_BIG_INTEGERS.contains(&tag) {
+                    // One that fits has become a number already.
+                    return Err(de::Error::custom("an integer beyond 64 bits"));
+                }
                 seq.next_element_seed(self.0)?
                     .ok_or_else(|| de::Error::invalid_length(1, &self))
             }

@@ -1,0 +1,5 @@
+//! The HTTP front end: from a request on a socket to the reply.
+
+pub mod body;
+pub mod codec;
+pub mod negotiate;
