@@ -162,6 +162,11 @@ mod tests {
                 Value::F64(18_446_744_073_709_551_616.0),
             ),
             ("2E64", Value::F64(2e64)),
+            // Off by the last bit without serde_json's feature `float_roundtrip`.
+            (
+                "1.8270964138121805e-80",
+                Value::F64(1.827_096_413_812_180_5e-80),
+            ),
         ] {
             assert_eq!(from_json(text.as_bytes()).unwrap(), value, "{text}");
         }

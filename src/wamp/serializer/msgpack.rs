@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rmp_serde::decode::Error;
-use serde::de::{Deserialize, DeserializeSeed, IgnoredAny};
+use serde::de::{Deserialize, DeserializeSeed};
 
 use super::EncodeError;
 use super::frame::{Elements, FRAME_DEPTH, Frame, FrameSeed};
@@ -32,8 +32,9 @@ pub(super) fn decode(frame: &[u8]) -> Elements {
     };
     elements.fault = match seed.deserialize(&mut deserializer) {
         Err(error) => Some(error.to_string()),
-        // It cannot tell where it stands; that nothing more can be read means the end.
-        Ok(()) => match IgnoredAny::deserialize(&mut deserializer) {
+        // It cannot tell where it stands. A boolean is no more than its marker: that not even one
+        // can be read means the end.
+        Ok(()) => match bool::deserialize(&mut deserializer) {
             Err(Error::InvalidMarkerRead(_)) => None,
             Ok(_) | Err(_) => Some("bytes after the message".to_owned()),
         },

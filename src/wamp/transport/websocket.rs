@@ -357,3 +357,267 @@ fn ended(error: Error) -> TransportError {
         other => TransportError::Protocol(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+    use super::super::{FrameReader, FrameWriter, connect};
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(10);
+    const MAX: usize = 1 << 20;
+
+    async fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/ws", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    /// Joins a client that offers one list to a server that accepts another.
+    async fn join(
+        offered: &[Serializer],
+        accepted: &[Serializer],
+    ) -> (
+        Result<Transport, ConnectError>,
+        Result<Transport, AcceptError>,
+    ) {
+        let (listener, url) = listener().await;
+        tokio::join!(connect(&url, offered, MAX, SECOND), async {
+            let (stream, _) = listener.accept().await.unwrap();
+            accept(stream, accepted, MAX, SECOND).await
+        })
+    }
+
+    async fn joined(serializer: Serializer) -> [(FrameReader, FrameWriter); 2] {
+        let (client, server) = join(&[serializer], &[serializer]).await;
+        [client.unwrap().split(), server.unwrap().split()]
+    }
+
+    #[tokio::test]
+    async fn the_first_offer_that_the_server_accepts_wins() {
+        use Serializer::{Cbor, Json, Msgpack};
+        for (offered, accepted, chosen) in [
+            (vec![Msgpack, Json], vec![Json, Msgpack], Msgpack),
+            (vec![Cbor, Json], vec![Json, Msgpack], Json),
+        ] {
+            let (client, server) = join(&offered, &accepted).await;
+            assert_eq!(client.unwrap().serializer(), chosen);
+            assert_eq!(server.unwrap().serializer(), chosen);
+        }
+        let (client, server) = join(&[Cbor], &[Json]).await;
+        assert!(matches!(client, Err(ConnectError::Refused(400))));
+        assert!(matches!(server, Err(AcceptError::Subprotocol)));
+    }
+
+    #[tokio::test]
+    async fn carries_batches_both_ways_and_closes_in_order() {
+        for serializer in Serializer::ALL {
+            let [
+                (mut client_reader, mut client),
+                (mut server_reader, mut server),
+            ] = joined(serializer).await;
+            for _ in 0..100 {
+                client.feed(Bytes::from_static(b"[1,2]")).unwrap();
+            }
+            assert_eq!(client.unflushed_bytes(), 500);
+            client.flush().await.unwrap();
+            for _ in 0..100 {
+                let frame = server_reader.next().await.unwrap().unwrap();
+                assert_eq!(frame, Incoming::Message(Bytes::from_static(b"[1,2]")));
+            }
+            server.close().await.unwrap();
+            assert!(client_reader.next().await.is_none());
+            drop(client.close().await);
+            assert!(server_reader.next().await.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn pings_are_answered_by_reading_and_both_sides_see_them() {
+        let [
+            (mut client_reader, mut client),
+            (mut server_reader, _server),
+        ] = joined(Serializer::Json).await;
+        client.ping().unwrap();
+        client.flush().await.unwrap();
+        assert_eq!(server_reader.next().await.unwrap().unwrap(), Incoming::Ping);
+        let (pong, _) = tokio::join!(client_reader.next(), async {
+            tokio::select! {
+                biased;
+                frame = server_reader.next() => panic!("{frame:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        });
+        assert_eq!(pong.unwrap().unwrap(), Incoming::Pong);
+    }
+
+    #[tokio::test]
+    async fn the_wrong_kind_of_frame_ends_the_connection() {
+        let (listener, url) = listener().await;
+        let (client, server) =
+            tokio::join!(connect(&url, &[Serializer::Json], MAX, SECOND), async {
+                let (stream, _) = listener.accept().await.unwrap();
+                accept(stream, &[Serializer::Json], MAX, SECOND).await
+            });
+        let (mut reader, _writer) = client.unwrap().split();
+        let (_server_reader, server) = server.unwrap().split();
+        let WriterKind::WebSocket(mut server) = server.kind else {
+            panic!("no socket");
+        };
+        server.is_text = false;
+        server.feed(Bytes::from_static(b"[1]")).unwrap();
+        server.flush().await.unwrap();
+        assert!(matches!(
+            reader.next().await,
+            Some(Err(TransportError::WrongFrameType {
+                found: "binary",
+                ..
+            }))
+        ));
+        assert!(reader.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn messages_beyond_the_limit_are_neither_sent_nor_accepted() {
+        let (listener, url) = listener().await;
+        let (client, server) =
+            tokio::join!(connect(&url, &[Serializer::Msgpack], MAX, SECOND), async {
+                let (stream, _) = listener.accept().await.unwrap();
+                accept(stream, &[Serializer::Msgpack], 100, SECOND).await
+            });
+        let (_client_reader, mut client) = client.unwrap().split();
+        let (mut server_reader, mut server) = server.unwrap().split();
+        let long = Bytes::from(vec![0_u8; 101]);
+        assert!(matches!(
+            server.feed(long.clone()),
+            Err(TransportError::TooLong {
+                size: 101,
+                max: 100
+            })
+        ));
+        client.feed(long).unwrap();
+        client.flush().await.unwrap();
+        assert!(matches!(
+            server_reader.next().await,
+            Some(Err(TransportError::TooLong { max: 100, .. }))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_vanishes_is_a_loss_and_its_close_code_is_kept() {
+        let [(mut reader, _writer), server] = joined(Serializer::Json).await;
+        drop(server);
+        assert!(matches!(
+            reader.next().await,
+            Some(Err(TransportError::Lost(_)))
+        ));
+
+        let (listener, url) = listener().await;
+        let (client, server) =
+            tokio::join!(connect(&url, &[Serializer::Json], MAX, SECOND), async {
+                let (stream, _) = listener.accept().await.unwrap();
+                accept(stream, &[Serializer::Json], MAX, SECOND).await
+            });
+        let (mut reader, _writer) = client.unwrap().split();
+        let (_server_reader, server) = server.unwrap().split();
+        let WriterKind::WebSocket(mut server) = server.kind else {
+            panic!("no socket");
+        };
+        let close = Message::Close(Some(CloseFrame {
+            code: CloseCode::Error,
+            reason: "bad URI".into(),
+        }));
+        server.start_send(close).unwrap();
+        server.flush().await.unwrap();
+        match reader.next().await {
+            Some(Err(error @ TransportError::Closed { code: 1011, .. })) => assert_eq!(
+                error.to_string(),
+                "closed by the peer with code 1011: bad URI"
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn connecting_fails_in_time_and_says_how() {
+        let json = [Serializer::Json];
+        let error = |url: &'static str| async move {
+            connect(url, &json, MAX, SECOND)
+                .await
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error("wss://localhost").await,
+            "scheme `wss` is not supported yet: use ws://"
+        );
+        assert_eq!(
+            error("localhost:80").await,
+            "not a usable router URL: it has no scheme"
+        );
+        assert!(error("ws://").await.starts_with("not a usable router URL"));
+        assert!(
+            error("ws://a b/")
+                .await
+                .starts_with("not a usable router URL")
+        );
+
+        let (unused, url) = listener().await;
+        drop(unused);
+        assert!(matches!(
+            connect(&url, &json, MAX, SECOND).await,
+            Err(ConnectError::Unreachable(_))
+        ));
+
+        // A server that takes the connection and says nothing.
+        let (silent, url) = listener().await;
+        let short = Duration::from_millis(20);
+        assert!(matches!(
+            connect(&url, &json, MAX, short).await,
+            Err(ConnectError::Timeout(_))
+        ));
+        drop(silent);
+
+        let (http, url) = listener().await;
+        let (outcome, ()) = tokio::join!(connect(&url, &json, MAX, SECOND), async {
+            let (mut stream, _) = http.accept().await.unwrap();
+            let mut request = [0; 2048];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        });
+        assert!(matches!(outcome, Err(ConnectError::Refused(404))));
+
+        // A client that takes its time is not waited for.
+        let (listener, url) = listener().await;
+        let address = url.trim_start_matches("ws://").trim_end_matches("/ws");
+        let _client = TcpStream::connect(address).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(matches!(
+            accept(stream, &json, MAX, short).await,
+            Err(AcceptError::Timeout(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn two_full_peers_that_read_while_they_flush_do_not_block_each_other() {
+        let [client, server] = joined(Serializer::Msgpack).await;
+        let pump = |(mut reader, mut writer): (FrameReader, FrameWriter)| async move {
+            let big = Bytes::from(vec![7_u8; MAX]);
+            for _ in 0..16 {
+                writer.feed(big.clone()).unwrap();
+            }
+            let (flushed, ()) = tokio::join!(writer.flush(), async {
+                for _ in 0..16 {
+                    let frame = reader.next().await.unwrap().unwrap();
+                    assert!(matches!(frame, Incoming::Message(message) if message.len() == MAX));
+                }
+            });
+            flushed.unwrap();
+        };
+        tokio::join!(pump(client), pump(server));
+    }
+}
