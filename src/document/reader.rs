@@ -1,6 +1,7 @@
 //! Takes one map of a document apart by hand and collects every finding.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
@@ -128,6 +129,24 @@ impl<'d> ObjectReader<'d> {
         self.refuse_value(node, &format!("expected an integer from {low} to {high}"))
     }
 
+    /// Reads a duration: a number with a unit, for example `"200ms"`, `"5s"`, `"1.5m"` or `"2h"`.
+    pub fn duration(&self, key: &'static str) -> Option<Duration> {
+        let node = self.get(key)?;
+        let text = self.expect_text(node)?;
+        if let Some(duration) = parse_duration(text) {
+            return Some(duration);
+        }
+        self.findings.push(
+            Diagnostic::error(
+                Code::BadDuration,
+                self.document.location(node.id),
+                format!("`{key}`: expected a duration"),
+            )
+            .with_hint("a number and one of `ms`, `s`, `m`, `h`, for example `\"5s\"`"),
+        );
+        None
+    }
+
     /// Reads a list.
     pub fn list(&self, key: &'static str) -> Option<&'d [Node]> {
         self.get(key).and_then(|node| match &node.kind {
@@ -235,6 +254,24 @@ impl<'d> ObjectReader<'d> {
     }
 }
 
+/// Reads a number with a unit; none for anything else and for more than a year.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let unit_secs = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    let secs = number.parse::<f64>().ok()? * unit_secs;
+    let year_secs = 366.0 * 24.0 * 3600.0;
+    // To the microsecond, so that the binary fraction of 0.2 does not show.
+    let round = |secs: f64| (secs * 1e6).round() / 1e6;
+    (secs <= year_secs).then(|| Duration::from_secs_f64(round(secs)))
+}
+
 fn wrong_type(document: &Document, node: &Node, expected: &str) -> Diagnostic {
     let what = match document.key(node.id) {
         Some(key) => format!("`{key}`: "),
@@ -285,6 +322,28 @@ mod tests {
                 "62 /zz unknown key `zz`",
             ]
         );
+    }
+
+    #[test]
+    fn a_duration_is_a_number_with_a_unit() {
+        for (text, expected) in [
+            ("5s", Some(Duration::from_secs(5))),
+            ("200ms", Some(Duration::from_millis(200))),
+            ("0.2s", Some(Duration::from_millis(200))),
+            ("1.5m", Some(Duration::from_secs(90))),
+            ("2h", Some(Duration::from_secs(7200))),
+            ("0s", Some(Duration::ZERO)),
+            ("5", None),
+            ("s", None),
+            ("", None),
+            ("-5s", None),
+            ("1.2.3s", None),
+            ("1e3s", None),
+            ("5 s", None),
+            ("9999999h", None),
+        ] {
+            assert_eq!(parse_duration(text), expected, "{text}");
+        }
     }
 
     #[test]
