@@ -7,6 +7,7 @@
 
 mod environment;
 mod json;
+mod overlay;
 mod reader;
 mod toml;
 
@@ -33,6 +34,8 @@ pub struct Document {
     /// Where the environment changed a text, by [`SourceId`].
     substituted: HashMap<u32, Vec<Piece>>,
     warnings: Vec<Diagnostic>,
+    /// What was laid over it: the first id of each, in rising order.
+    layers: Vec<(u32, Document)>,
 }
 
 /// One value of a document.
@@ -196,6 +199,9 @@ impl Document {
 
     /// Returns the place of a value.
     pub fn location(&self, id: SourceId) -> Location {
+        if let Some((layer, id)) = self.layer(id) {
+            return layer.location(id);
+        }
         let range = self.place(id).value.clone();
         self.location_of_range(id, range)
     }
@@ -203,6 +209,9 @@ impl Document {
     /// Returns the place of the key that a value stands under; of the value itself in a list and at
     /// the root.
     pub fn location_of_key(&self, id: SourceId) -> Location {
+        if let Some((layer, id)) = self.layer(id) {
+            return layer.location_of_key(id);
+        }
         let place = self.place(id);
         let range = match &place.step {
             Step::Member(_, key) => key.clone(),
@@ -223,6 +232,9 @@ impl Document {
     /// Returns the place of a stretch inside a text, through the escapes of JSON and what the
     /// environment put in. In TOML it is the place of the whole text.
     pub fn locate(&self, span: Span) -> Location {
+        if let Some((layer, id)) = self.layer(span.source) {
+            return layer.locate(Span { source: id, ..span });
+        }
         let place = self.place(span.source);
         let (mut start, mut end) = (span.start, span.end.max(span.start));
         if let Some(pieces) = self.substituted.get(&span.source.0) {
@@ -242,6 +254,9 @@ impl Document {
 
     /// Returns the RFC 6901 pointer to a value.
     pub fn pointer(&self, id: SourceId) -> String {
+        if let Some((layer, id)) = self.layer(id) {
+            return layer.pointer(id);
+        }
         let mut steps = Vec::new();
         let mut place = self.place(id);
         loop {
@@ -263,6 +278,9 @@ impl Document {
 
     /// Returns the key that a value stands under, if it is a member of a map.
     pub fn key(&self, id: SourceId) -> Option<&str> {
+        if let Some((layer, id)) = self.layer(id) {
+            return layer.key(id);
+        }
         match &self.place(id).step {
             Step::Member(key, _) => Some(key),
             Step::Item(_) | Step::Root => None,
@@ -466,6 +484,7 @@ impl<'t> Builder<'t> {
             places: self.places,
             substituted: HashMap::new(),
             warnings: self.warnings,
+            layers: Vec::new(),
         }
     }
 }
