@@ -13,7 +13,14 @@
 //! it is written, and everything that comes in is read with tolerance.
 //! Read `message.rs` next, then `session.rs`.
 
+pub mod auth;
+pub mod client;
+pub mod config;
+pub mod error;
 pub mod id;
 pub mod message;
+pub mod options;
+pub mod pool;
 pub mod serializer;
+pub mod session;
 pub mod transport;

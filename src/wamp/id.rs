@@ -52,14 +52,20 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Returns the next id.
+    /// Takes the next id.
     pub fn next_id(&mut self) -> RequestId {
-        self.last = if self.last >= MAX_ID {
+        let next = self.peek();
+        self.last = next.0;
+        next
+    }
+
+    /// Returns the id that will be taken next.
+    pub fn peek(&self) -> RequestId {
+        RequestId(if self.last >= MAX_ID {
             1
         } else {
             self.last + 1
-        };
-        RequestId(self.last)
+        })
     }
 }
 

@@ -1,0 +1,162 @@
+//! WAMP-CRA: proves that both sides know a secret without sending it.
+//!
+//! The router signs nothing, so this says nothing about who the router is.
+//!
+//! Reference: WAMP Advanced Profile, "Challenge Response Authentication".
+
+use data_encoding::BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::value::{Map, Value};
+use crate::wamp::auth::{AuthError, Secret};
+
+/// What the specification takes where the challenge has a salt but no `iterations`.
+const DEFAULT_ITERATIONS: u64 = 1000;
+/// What the specification takes where the challenge has a salt but no `keylen`.
+const DEFAULT_KEY_BYTES: u64 = 32;
+/// Above this a challenge is an attempt to keep us busy: it would take seconds to answer.
+const MAX_ITERATIONS: u64 = 1_000_000;
+/// No router asks for more than 64.
+const MAX_KEY_BYTES: u64 = 1024;
+
+pub(super) fn answer(secret: &Secret, extra: &Map) -> Result<String, AuthError> {
+    let challenge = extra
+        .get("challenge")
+        .and_then(Value::as_text)
+        .ok_or(AuthError::Challenge("challenge"))?;
+    let secret = secret.reveal()?;
+    // Routers without salting send the empty text or null as often as they leave the key out.
+    let key = match extra.get("salt") {
+        None | Some(Value::Null) => secret.as_ref().to_owned(),
+        Some(Value::Text(salt)) if salt.is_empty() => secret.as_ref().to_owned(),
+        Some(Value::Text(salt)) => {
+            let iterations = bounded(extra, "iterations", DEFAULT_ITERATIONS, MAX_ITERATIONS)?;
+            let key_bytes = bounded(extra, "keylen", DEFAULT_KEY_BYTES, MAX_KEY_BYTES)?;
+            derive_key(&secret, salt, iterations, key_bytes as usize)
+        }
+        Some(_) => return Err(AuthError::Challenge("salt")),
+    };
+    Ok(sign(&key, challenge))
+}
+
+/// Returns the key that salting makes of `secret`: base64 of PBKDF2 with HMAC-SHA256.
+///
+/// It is also what a router stores in place of the secret.
+pub fn derive_key(secret: &str, salt: &str, iterations: u32, key_bytes: usize) -> String {
+    let mut key = vec![0; key_bytes];
+    pbkdf2::pbkdf2_hmac::<Sha256>(secret.as_bytes(), salt.as_bytes(), iterations, &mut key);
+    BASE64.encode(&key)
+}
+
+/// Returns the signature of `challenge` under `key`: base64 of HMAC-SHA256.
+///
+/// `key` is the secret, or what [`derive_key`] made of it.
+pub fn sign(key: &str, challenge: &str) -> String {
+    BASE64.encode(&keyed(key, challenge).finalize().into_bytes())
+}
+
+/// Returns whether `signature` is the one of `challenge` under `key`, in constant time.
+pub fn verify(key: &str, challenge: &str, signature: &str) -> bool {
+    BASE64
+        .decode(signature.as_bytes())
+        .is_ok_and(|bytes| keyed(key, challenge).verify_slice(&bytes).is_ok())
+}
+
+fn keyed(key: &str, challenge: &str) -> Hmac<Sha256> {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(challenge.as_bytes());
+    mac
+}
+
+fn bounded(extra: &Map, name: &'static str, default: u64, max: u64) -> Result<u32, AuthError> {
+    let number = match extra.get(name) {
+        None | Some(Value::Null) => default,
+        Some(value) => value.as_u64().ok_or(AuthError::Challenge(name))?,
+    };
+    if number == 0 || number > max {
+        return Err(AuthError::Challenge(name));
+    }
+    u32::try_from(number).map_err(|_| AuthError::Challenge(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extra(pairs: &[(&str, Value)]) -> Map {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn the_published_check_value_of_a_salted_key() {
+        assert_eq!(
+            derive_key("secret1", "salt123", 100, 16),
+            "prq7+YkJ1/KlW1X0YczMHw=="
+        );
+    }
+
+    #[test]
+    fn a_salted_challenge_is_signed_with_the_derived_key() {
+        let signature = answer(
+            &Secret::text("secret1"),
+            &extra(&[
+                ("challenge", "{\"nonce\": 1}".into()),
+                ("salt", "salt123".into()),
+                ("iterations", Value::I64(100)),
+                ("keylen", Value::I64(16)),
+            ]),
+        )
+        .unwrap();
+        assert_eq!(
+            signature,
+            sign("prq7+YkJ1/KlW1X0YczMHw==", "{\"nonce\": 1}")
+        );
+    }
+
+    #[test]
+    fn without_a_salt_the_secret_is_the_key() {
+        // RFC 4231, test case 2.
+        let known = sign("Jefe", "what do ya want for nothing?");
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&BASE64.decode(known.as_bytes()).unwrap()),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+        for salt in [None, Some(Value::Null), Some("".into())] {
+            let mut extra = extra(&[("challenge", "what do ya want for nothing?".into())]);
+            if let Some(salt) = salt {
+                extra.insert("salt".to_owned(), salt);
+            }
+            assert_eq!(answer(&Secret::text("Jefe"), &extra).unwrap(), known);
+        }
+    }
+
+    #[test]
+    fn a_signature_verifies_under_its_own_key_only() {
+        let signature = sign("k", "c");
+        assert!(verify("k", "c", &signature));
+        assert!(!verify("other", "c", &signature));
+        assert!(!verify("k", "c", "not base64!"));
+    }
+
+    #[test]
+    fn a_hostile_or_broken_challenge_is_refused() {
+        let secret = Secret::text("s");
+        assert!(answer(&secret, &Map::new()).is_err());
+        for (name, value) in [
+            ("iterations", Value::I64(0)),
+            ("iterations", Value::I64(i64::MAX)),
+            ("iterations", "many".into()),
+            ("keylen", Value::I64(1 << 40)),
+            ("salt", Value::I64(1)),
+        ] {
+            let mut extra = extra(&[("challenge", "c".into()), ("salt", "s".into())]);
+            extra.insert(name.to_owned(), value);
+            assert!(answer(&secret, &extra).is_err(), "{name}");
+        }
+    }
+}

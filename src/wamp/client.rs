@@ -1,0 +1,629 @@
+//! The handle of a session: call, publish, subscribe, register.
+//!
+//! A [`Client`] is cheap to clone; all clones use one session, which ends with the last of them at
+//! the latest. Whoever wants sessions that come back uses a [`Pool`](crate::wamp::pool::Pool), or
+//! waits for [`Client::closed`] and connects again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::uri::{Uri, UriCheck};
+use crate::value::{Map, Value};
+use crate::wamp::config::RouterConfig;
+use crate::wamp::error::{ApplicationError, CallError, SessionError};
+use crate::wamp::id::{PublicationId, RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::message::{Message, Payload};
+use crate::wamp::options;
+use crate::wamp::serializer::Serializer;
+use crate::wamp::session::{
+    self, Answer, Command, Control, DroppedMessages, EventSink, Parts, Purpose, Refused, Shared,
+    Unsent,
+};
+use crate::wamp::transport::Transport;
+
+pub use crate::wamp::session::{Event, Invocation, Welcome};
+
+/// A call of a procedure.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What is called.
+    pub procedure: Uri,
+    /// Options as [`options::CALL`] knows them. A `timeout` (in milliseconds) shortens the deadline.
+    pub options: Map,
+    /// The arguments.
+    pub payload: Payload,
+    /// The deadline, from the moment the call is made.
+    pub timeout: Duration,
+}
+
+/// The result of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallResult {
+    /// The call's id in its session.
+    pub request: RequestId,
+    /// What the dealer adds.
+    pub details: Map,
+    /// The result's arguments.
+    pub payload: Payload,
+}
+
+/// A publication to a topic.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where to.
+    pub topic: Uri,
+    /// Options as [`options::PUBLISH`] knows them. `acknowledge` is true unless it is set: without
+    /// it nobody learns that the broker refused.
+    pub options: Map,
+    /// The event's arguments.
+    pub payload: Payload,
+    /// How long to wait for the acknowledgement.
+    pub timeout: Duration,
+}
+
+/// A session with a router.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    control: mpsc::UnboundedSender<Control>,
+    /// The session's task, where nobody else owns it: it ends with the last handle.
+    _task: Option<Arc<JoinSet<()>>>,
+}
+
+impl Client {
+    /// Connects to the first address of `config` that answers, from a random start, and joins
+    /// `realm`.
+    ///
+    /// # Errors
+    ///
+    /// The [`SessionError`] of the last address tried; without any address
+    /// [`SessionError::NoAddress`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the connection.
+    pub async fn connect(realm: &Uri, config: &RouterConfig) -> Result<Self, SessionError> {
+        let (parts, task) = session::open_any(realm, config).await?;
+        Ok(Self::with_task(parts, task))
+    }
+
+    /// Joins `realm` on a connection that is open already.
+    ///
+    /// # Errors
+    ///
+    /// See [`SessionError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the connection.
+    pub async fn join(
+        transport: Transport,
+        realm: &Uri,
+        config: &RouterConfig,
+    ) -> Result<Self, SessionError> {
+        let deadline = Instant::now() + config.connect_timeout;
+        let name = "in process".to_owned();
+        let (parts, task) = session::join(transport, name, realm, config, deadline).await?;
+        Ok(Self::with_task(parts, task))
+    }
+
+    fn with_task(parts: Parts, task: session::Task) -> Self {
+        let mut owner = JoinSet::new();
+        owner.spawn(async move {
+            let end = task.run().await;
+            tracing::debug!(%end, "session ended");
+        });
+        Self {
+            _task: Some(Arc::new(owner)),
+            ..Self::new(parts)
+        }
+    }
+
+    /// Builds a handle for a session whose task somebody else runs.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            shared,
+            commands,
+            control,
+        } = parts;
+        Self {
+            shared,
+            commands,
+            control,
+            _task: None,
+        }
+    }
+
+    /// Calls a procedure and waits for its final result; progressive results are dropped.
+    ///
+    /// The deadline runs from here to the decoded RESULT. Everything is checked before anything is
+    /// written: a bad call never costs the session.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Application`] passes the callee's ERROR on unchanged; see [`CallError`] for the
+    /// rest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the call up: what is not written yet never is, and what is gets
+    /// canceled at the router with mode `killnowait`, where the dealer can. A late answer is
+    /// dropped.
+    ///
+    /// Reference: WAMP Basic Profile, "Calling and Invocations"; Advanced Profile, "Call Canceling".
+    pub async fn call(&self, call: Call) -> Result<CallResult, CallError> {
+        let prepared = Prepared::call(call, self.shared.config.uri_check)?;
+        match self
+            .request(prepared.message, Purpose::Call, prepared.deadline)
+            .await
+        {
+            Ok(answer) => call_result(answer),
+            Err(unsent) => Err(failure(unsent)),
+        }
+    }
+
+    /// Publishes an event and waits until the broker has it. Returns the publication's id; none if
+    /// the option `acknowledge` is false, and then the event is only on its way.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Application`] for the broker's refusal; see [`CallError`] for the rest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take a publication back that is written already.
+    ///
+    /// Reference: WAMP Basic Profile, "Publishing and Events".
+    pub async fn publish(&self, publish: Publish) -> Result<Option<PublicationId>, CallError> {
+        let (prepared, acknowledge) = Prepared::publish(publish, self.shared.config.uri_check)?;
+        let purpose = Purpose::Publish { acknowledge };
+        match self
+            .request(prepared.message, purpose, prepared.deadline)
+            .await
+        {
+            Ok(answer) => publication(answer),
+            Err(unsent) => Err(failure(unsent)),
+        }
+    }
+
+    /// Subscribes to exactly `topic`; up to `queue` events wait for whoever reads them.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. The router has the configured `connect_timeout` to answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes a subscription back that is made in the meantime.
+    ///
+    /// Reference: WAMP Basic Profile, "Subscribing and Unsubscribing".
+    pub async fn subscribe(&self, topic: &Uri, queue: usize) -> Result<Subscription, CallError> {
+        check_uri(topic, self.shared.config.uri_check)?;
+        let (sender, events) = mpsc::channel(queue.max(1));
+        let dropped = Arc::<AtomicU64>::default();
+        let key = next_key();
+        let purpose = Purpose::Subscribe {
+            topic: topic.clone(),
+            sink: EventSink {
+                key,
+                queue: sender,
+                dropped: dropped.clone(),
+            },
+        };
+        let message = Message::Subscribe {
+            request: UNSET,
+            options: Map::new(),
+            topic: topic.to_string(),
+        };
+        let Answer::Subscribed(id) = self.plain_request(message, purpose).await? else {
+            unreachable!("the state machine pairs SUBSCRIBE with SUBSCRIBED");
+        };
+        Ok(Subscription {
+            id,
+            key,
+            events,
+            dropped,
+            client: self.clone(),
+        })
+    }
+
+    /// Offers exactly `procedure`; `handler` runs for each call of it, up to the configured
+    /// `max_in_flight` of all handlers of the session at once.
+    ///
+    /// A handler that panics is answered for with `wamp.error.runtime_error`. A handler whose call
+    /// is interrupted is dropped where it stands, unless it watches [`Invocation::interrupted`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. The router has the configured `connect_timeout` to answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes a registration back that is made in the meantime.
+    ///
+    /// Reference: WAMP Basic Profile, "Registering and Unregistering".
+    pub async fn register<F, R>(
+        &self,
+        procedure: &Uri,
+        handler: F,
+    ) -> Result<Registration, CallError>
+    where
+        F: Fn(Invocation) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Payload, ApplicationError>> + Send + 'static,
+    {
+        check_uri(procedure, self.shared.config.uri_check)?;
+        let purpose = Purpose::Register {
+            procedure: procedure.clone(),
+            handler: session::handler(handler),
+        };
+        let message = Message::Register {
+            request: UNSET,
+            options: Map::new(),
+            procedure: procedure.to_string(),
+        };
+        let Answer::Registered(id) = self.plain_request(message, purpose).await? else {
+            unreachable!("the state machine pairs REGISTER with REGISTERED");
+        };
+        Ok(Registration {
+            id,
+            client: self.clone(),
+        })
+    }
+
+    /// Returns what the router told about itself and us.
+    pub fn welcome(&self) -> &Welcome {
+        &self.shared.welcome
+    }
+
+    /// Returns how many requests wait, in the queue or for their answer.
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight()
+    }
+
+    /// Returns whether the session takes requests.
+    pub fn is_open(&self) -> bool {
+        self.shared.is_accepting()
+    }
+
+    /// Returns what came in and was not delivered.
+    pub fn dropped_messages(&self) -> DroppedMessages {
+        self.shared.dropped.snapshot()
+    }
+
+    /// Leaves: takes no more requests, waits up to `within` for those in flight and for running
+    /// handlers, says GOODBYE, waits a moment for the router's, and closes the connection.
+    /// Returns what ended the session; [`SessionError::Closed`] if it was this.
+    pub async fn close(&self, within: Duration) -> SessionError {
+        // If the task is gone, the session is over already.
+        drop(self.control.send(Control::Close(within)));
+        self.closed().await
+    }
+
+    /// Waits for the end of the session and returns what ended it.
+    pub async fn closed(&self) -> SessionError {
+        self.shared.ended().await
+    }
+
+    /// Returns where the router was reached, without secrets.
+    pub fn endpoint(&self) -> &str {
+        &self.shared.endpoint
+    }
+
+    /// Returns the serializer that was agreed on.
+    pub fn serializer(&self) -> Serializer {
+        self.shared.serializer
+    }
+
+    async fn plain_request(&self, message: Message, purpose: Purpose) -> Result<Answer, CallError> {
+        let deadline = Deadline::after(self.shared.config.connect_timeout);
+        match self.request(message, purpose, deadline).await {
+            Ok(Answer::Error(error)) => Err(CallError::Application(error)),
+            Ok(answer) => Ok(answer),
+            Err(unsent) => Err(failure(unsent)),
+        }
+    }
+
+    /// Queues a request and waits until it is settled.
+    pub(crate) async fn request(
+        &self,
+        message: Message,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Answer, Unsent> {
+        let permit = match self.shared.admit() {
+            Ok(permit) => permit,
+            Err(Refused::Busy(error)) => return Err(Unsent::Failed(error)),
+            Err(Refused::Ended(error)) => return Err(Unsent::Returned(Box::new(message), error)),
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = Arc::new(AtomicU64::new(0));
+        let command = Command {
+            message,
+            purpose,
+            deadline: deadline.at,
+            request: request.clone(),
+            permit,
+            reply,
+        };
+        if let Err(refused) = self.commands.try_send(command) {
+            return Err(match refused {
+                // The queue has a place for each permit.
+                mpsc::error::TrySendError::Full(_) => {
+                    Unsent::Failed(CallError::Busy(self.shared.config.max_in_flight))
+                }
+                mpsc::error::TrySendError::Closed(command) => {
+                    Unsent::Returned(Box::new(command.message), self.shared.end())
+                }
+            });
+        }
+        let mut guard = AbandonOnDrop {
+            request: Some(request),
+            control: &self.control,
+        };
+        match timeout_at(deadline.at, answer).await {
+            Ok(answered) => {
+                guard.request = None;
+                // The task was dropped with all it held, the message too.
+                answered.unwrap_or_else(|_| {
+                    Err(Unsent::Failed(CallError::Disconnected(self.shared.end())))
+                })
+            }
+            Err(_) => Err(Unsent::Failed(CallError::Timeout(deadline.given))),
+        }
+    }
+}
+
+/// Until the task fills it in.
+const UNSET: RequestId = RequestId(0);
+
+/// Names a subscriber within this process.
+fn next_key() -> u64 {
+    static KEYS: AtomicU64 = AtomicU64::new(0);
+    KEYS.fetch_add(1, Ordering::Relaxed)
+}
+
+fn check_uri(uri: &Uri, check: UriCheck) -> Result<(), CallError> {
+    match check {
+        // A `Uri` is that by itself.
+        UriCheck::Loose => Ok(()),
+        UriCheck::Strict => {
+            Uri::parse(uri.as_str(), check).map_err(|source| CallError::InvalidUri {
+                uri: uri.to_string(),
+                source,
+            })?;
+            Ok(())
+        }
+    }
+}
+
+/// When to give up, and how long that was from the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) given: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(given: Duration) -> Self {
+        Self {
+            at: Instant::now() + given,
+            given,
+        }
+    }
+}
+
+fn failure(unsent: Unsent) -> CallError {
+    match unsent {
+        Unsent::Failed(error) => error,
+        Unsent::Returned(_, error) => CallError::NotSent(error),
+    }
+}
+
+/// A request that was checked.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) message: Message,
+    pub(crate) deadline: Deadline,
+}
+
+impl Prepared {
+    pub(crate) fn call(call: Call, check: UriCheck) -> Result<Self, CallError> {
+        let Call {
+            procedure,
+            mut options,
+            payload,
+            mut timeout,
+        } = call;
+        check_uri(&procedure, check)?;
+        options::check(&options, options::CALL)?;
+        // It is told to the dealer by whoever writes the call: how much is left is known there,
+        // and whether the dealer understands it. 0 means "no timeout" in the specification.
+        if let Some(limit) = options
+            .shift_remove("timeout")
+            .as_ref()
+            .and_then(Value::as_u64)
+            && limit > 0
+        {
+            timeout = timeout.min(Duration::from_millis(limit));
+        }
+        Ok(Self {
+            message: Message::Call {
+                request: UNSET,
+                options,
+                procedure: procedure.to_string(),
+                payload,
+            },
+            deadline: Deadline::after(timeout),
+        })
+    }
+
+    /// Returns the request, and whether the broker is asked to acknowledge it.
+    pub(crate) fn publish(publish: Publish, check: UriCheck) -> Result<(Self, bool), CallError> {
+        let Publish {
+            topic,
+            mut options,
+            payload,
+            timeout,
+        } = publish;
+        check_uri(&topic, check)?;
+        options::check(&options, options::PUBLISH)?;
+        let acknowledge = options
+            .entry("acknowledge".to_owned())
+            .or_insert(Value::Bool(true))
+            .as_bool()
+            .unwrap_or(true);
+        let prepared = Self {
+            message: Message::Publish {
+                request: UNSET,
+                options,
+                topic: topic.to_string(),
+                payload,
+            },
+            deadline: Deadline::after(timeout),
+        };
+        Ok((prepared, acknowledge))
+    }
+}
+
+pub(crate) fn call_result(answer: Answer) -> Result<CallResult, CallError> {
+    match answer {
+        Answer::Result {
+            request,
+            details,
+            payload,
+        } => Ok(CallResult {
+            request,
+            details,
+            payload,
+        }),
+        Answer::Error(error) => Err(CallError::Application(error)),
+        _ => unreachable!("the state machine pairs CALL with RESULT"),
+    }
+}
+
+pub(crate) fn publication(answer: Answer) -> Result<Option<PublicationId>, CallError> {
+    match answer {
+        Answer::Published(id) => Ok(Some(id)),
+        Answer::Unacknowledged => Ok(None),
+        Answer::Error(error) => Err(CallError::Application(error)),
+        _ => unreachable!("the state machine pairs PUBLISH with PUBLISHED"),
+    }
+}
+
+/// Tells the task that nobody waits for a request any more.
+struct AbandonOnDrop<'a> {
+    request: Option<Arc<AtomicU64>>,
+    control: &'a mpsc::UnboundedSender<Control>,
+}
+
+impl Drop for AbandonOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            // If the task is gone, so is the request.
+            drop(self.control.send(Control::Abandon(request)));
+        }
+    }
+}
+
+/// A subscription: a stream of events. Dropping it leaves the topic.
+#[derive(Debug)]
+pub struct Subscription {
+    id: SubscriptionId,
+    key: u64,
+    events: mpsc::Receiver<Event>,
+    dropped: Arc<AtomicU64>,
+    client: Client,
+}
+
+impl Subscription {
+    /// Waits for the next event. `None` is the end: of the session, or by the router's will;
+    /// [`Client::closed`] tells which.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event is either returned or still to come.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Returns the broker's id of the subscription.
+    pub fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    /// Returns how many events were lost because the queue was full: the newest ones at that time.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the topic and waits for the broker's word that it is done.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. No event comes any more, whatever the outcome.
+    pub async fn unsubscribe(self) -> Result<(), CallError> {
+        let message = Message::Unsubscribe {
+            request: UNSET,
+            subscription: self.id,
+        };
+        let purpose = Purpose::Unsubscribe {
+            subscription: self.id,
+            key: self.key,
+        };
+        self.client.plain_request(message, purpose).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // If the task is gone, so is the subscription; the same after `unsubscribe`.
+        let gone = Control::DropSubscriber(self.id, self.key);
+        drop(self.client.control.send(gone));
+    }
+}
+
+/// A registration. Dropping it withdraws the procedure; what runs of it goes on.
+#[derive(Debug)]
+#[must_use = "the procedure is withdrawn when this is dropped"]
+pub struct Registration {
+    id: RegistrationId,
+    client: Client,
+}
+
+impl Registration {
+    /// Returns the dealer's id of the registration.
+    pub fn id(&self) -> RegistrationId {
+        self.id
+    }
+
+    /// Withdraws the procedure and waits for the dealer's word that it is done.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. No call is taken any more, whatever the outcome.
+    pub async fn unregister(self) -> Result<(), CallError> {
+        let message = Message::Unregister {
+            request: UNSET,
+            registration: self.id,
+        };
+        let purpose = Purpose::Unregister {
+            registration: self.id,
+        };
+        self.client.plain_request(message, purpose).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // If the task is gone, so is the registration; the same after `unregister`.
+        drop(self.client.control.send(Control::DropRegistration(self.id)));
+    }
+}

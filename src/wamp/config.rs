@@ -1,0 +1,155 @@
+//! How the router of a realm is reached, and how much is asked of it.
+//!
+//! Plain data with the defaults of the reference; whoever reads a configuration builds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::uri::UriCheck;
+use crate::wamp::auth::Auth;
+use crate::wamp::serializer::Serializer;
+use crate::wamp::transport::{ConnectError, Transport};
+
+/// The `router` object of a realm, read and checked.
+#[derive(Debug, Clone)]
+pub struct RouterConfig {
+    /// Where the router listens; tried in order from a random start. Without any, no session is
+    /// ever ready.
+    pub urls: Vec<Endpoint>,
+    /// The serializers that are offered, the best first.
+    pub serializers: Vec<Serializer>,
+    /// Long-lived sessions that a pool keeps; at least 1.
+    pub sessions: usize,
+    /// The largest message that is written or read. Larger ones fail as
+    /// [`CallError::TooLarge`](crate::wamp::error::CallError::TooLarge) before they are written.
+    pub max_message_bytes: usize,
+    /// Requests that may wait on one session for their answer, and (as a callee) invocations that
+    /// may run on it; beyond it [`CallError::Busy`](crate::wamp::error::CallError::Busy), at once.
+    pub max_in_flight: usize,
+    /// How the client proves who it is.
+    pub auth: Auth,
+    /// Time between two pings; two without an answer end the session. `None`: no pings.
+    pub heartbeat: Option<Duration>,
+    /// Longest time from the first packet to WELCOME, for each address tried.
+    pub connect_timeout: Duration,
+    /// Waits between attempts to reach the router.
+    pub reconnect: Reconnect,
+    /// How strictly procedures and topics are checked before they are sent.
+    pub uri_check: UriCheck,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            serializers: vec![Serializer::Msgpack, Serializer::Cbor, Serializer::Json],
+            sessions: 2,
+            max_message_bytes: 16 * 1024 * 1024,
+            max_in_flight: 1024,
+            auth: Auth::Anonymous,
+            heartbeat: Some(Duration::from_secs(15)),
+            connect_timeout: Duration::from_secs(8),
+            reconnect: Reconnect::default(),
+            uri_check: UriCheck::Loose,
+        }
+    }
+}
+
+/// Waits between attempts, with full jitter: a random time up to `min`, doubled at each failure up
+/// to `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconnect {
+    /// Longest wait before the first attempt.
+    pub min: Duration,
+    /// Longest wait before any attempt.
+    pub max: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(200),
+            max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One place where a router is reached.
+#[derive(Clone)]
+pub enum Endpoint {
+    /// By URL.
+    Url(Arc<str>),
+    /// In this process: each call opens one connection.
+    InProcess {
+        /// Its name in logs and status.
+        name: Arc<str>,
+        /// Opens a connection.
+        connect: Arc<dyn Fn() -> BoxFuture<'static, Result<Transport, ConnectError>> + Send + Sync>,
+    },
+}
+
+impl Endpoint {
+    /// Names a router of this process; `connect` opens one connection to it.
+    pub fn in_process<F>(name: &str, connect: F) -> Self
+    where
+        F: Fn() -> BoxFuture<'static, Result<Transport, ConnectError>> + Send + Sync + 'static,
+    {
+        Endpoint::InProcess {
+            name: name.into(),
+            connect: Arc::new(connect),
+        }
+    }
+}
+
+impl From<&str> for Endpoint {
+    fn from(url: &str) -> Self {
+        Endpoint::Url(url.into())
+    }
+}
+
+/// Writes the URL without user, password and query: they may hold secrets.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::InProcess { name, .. } => f.write_str(name),
+            Endpoint::Url(url) => {
+                let url = url.split(['?', '#']).next().unwrap_or_default();
+                let Some((scheme, rest)) = url.split_once("://") else {
+                    return f.write_str(url);
+                };
+                let (authority, path) = match rest.find('/') {
+                    Some(slash) => rest.split_at(slash),
+                    None => (rest, ""),
+                };
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                write!(f, "{scheme}://{host}{path}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_shows_no_secret() {
+        for (url, shown) in [
+            ("ws://127.0.0.1:8080/ws", "ws://127.0.0.1:8080/ws"),
+            ("ws://bob:pw@host/ws?token=x", "ws://host/ws"),
+            ("ws://host", "ws://host"),
+            ("unix:/run/router.sock", "unix:/run/router.sock"),
+        ] {
+            assert_eq!(Endpoint::from(url).to_string(), shown);
+        }
+    }
+}

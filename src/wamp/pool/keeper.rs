@@ -1,0 +1,160 @@
+//! Keeps one session of a pool: opens it, runs it, and opens it again when it is lost.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::wamp::client::Client;
+use crate::wamp::error::{SessionError, chain};
+use crate::wamp::pool::backoff::Backoff;
+use crate::wamp::pool::{SessionState, Shared};
+use crate::wamp::session::{self, Task};
+
+/// The place of one session in its pool.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The session while it lasts. Read for each request, so not behind the lock below.
+    client: ArcSwapOption<Client>,
+    /// For short sections: a field is set, or all is copied out.
+    record: Mutex<Record>,
+}
+
+/// What is told about a slot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
+    pub(super) state: SessionState,
+    pub(super) opened: u64,
+    pub(super) last_error: Option<SessionError>,
+}
+
+impl Slot {
+    pub(super) fn client(&self) -> Option<Arc<Client>> {
+        self.client.load_full()
+    }
+
+    pub(super) fn last_error(&self) -> Option<SessionError> {
+        self.record().last_error
+    }
+
+    pub(super) fn record(&self) -> Record {
+        self.record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Keeps the session of one slot until the pool is drained.
+pub(super) async fn keep(pool: Arc<Shared>, index: usize) {
+    let _ended = CountDown(&pool.keepers);
+    let slot = &pool.slots[index];
+    let mut draining = pool.draining.subscribe();
+    let mut backoff = Backoff::new(pool.config.reconnect, fastrand::Rng::new());
+    loop {
+        slot.note(|record| record.state = SessionState::Connecting);
+        let opened = tokio::select! {
+            opened = session::open_any(&pool.realm, &pool.config) => opened,
+            _ = draining.wait_for(Option::is_some) => break,
+        };
+        let error = match opened {
+            Ok((parts, task)) => {
+                let began = Instant::now();
+                let error = live(&pool, slot, Client::new(parts), task, &mut draining).await;
+                backoff.lived(began.elapsed());
+                error
+            }
+            Err(error) => error,
+        };
+        if draining.borrow().is_some() {
+            break;
+        }
+        let wait = backoff.wait(error.is_refusal());
+        tell(&pool, slot, &error, wait);
+        slot.note(|record| {
+            record.state = if error.is_refusal() {
+                SessionState::Refused
+            } else {
+                SessionState::Waiting
+            };
+            record.last_error = Some(error);
+        });
+        tokio::select! {
+            () = sleep(wait) => {}
+            _ = draining.wait_for(Option::is_some) => break,
+        }
+    }
+    slot.note(|record| record.state = SessionState::Closed);
+}
+
+/// Offers a session to the pool as long as it lasts, and returns what ended it.
+async fn live(
+    pool: &Shared,
+    slot: &Slot,
+    client: Client,
+    task: Task,
+    draining: &mut watch::Receiver<Option<Duration>>,
+) -> SessionError {
+    tracing::info!(
+        realm.uri = %pool.realm,
+        session.id = %client.welcome().session,
+        router.url = client.endpoint(),
+        router.agent = client.welcome().agent(),
+        "session ready"
+    );
+    slot.note(|record| {
+        record.state = SessionState::Ready;
+        record.opened += 1;
+    });
+    let client = Arc::new(client);
+    slot.client.store(Some(client.clone()));
+    pool.news.send_replace(());
+    let mut running = std::pin::pin!(task.run());
+    let error = tokio::select! {
+        error = &mut running => error,
+        within = drain_time(draining) => {
+            slot.note(|record| record.state = SessionState::Draining);
+            let (error, _) = tokio::join!(running, client.close(within));
+            error
+        }
+    };
+    slot.client.store(None);
+    error
+}
+
+async fn drain_time(draining: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    match draining.wait_for(Option::is_some).await {
+        Ok(within) => within.unwrap_or_default(),
+        // The pool is gone, and this task with it.
+        Err(_) => Duration::ZERO,
+    }
+}
+
+/// Says once that the session is away and why, and then only when the reason changes.
+fn tell(pool: &Shared, slot: &Slot, error: &SessionError, wait: Duration) {
+    let reason = chain(error);
+    let is_known = slot
+        .last_error()
+        .is_some_and(|earlier| chain(&earlier) == reason)
+        && slot.record().state == SessionState::Connecting;
+    let realm = &pool.realm;
+    if is_known {
+        tracing::debug!(realm.uri = %realm, ?wait, "no session yet: {reason}");
+    } else {
+        tracing::warn!(realm.uri = %realm, ?wait, "no session: {reason}");
+    }
+}
+
+struct CountDown<'a>(&'a watch::Sender<usize>);
+
+impl Drop for CountDown<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a pool tells about itself: to readiness, to metrics, to whoever administers it.
+
+use crate::uri::Uri;
+use crate::value::Map;
+use crate::wamp::error::SessionError;
+use crate::wamp::id::SessionId;
+use crate::wamp::pool::Shared;
+use crate::wamp::pool::keeper::Slot;
+use crate::wamp::serializer::Serializer;
+use crate::wamp::session::DroppedMessages;
+
+/// The state of a pool.
+#[derive(Debug, Clone)]
+pub struct PoolStatus {
+    /// The realm.
+    pub realm: Uri,
+    /// The state of the whole.
+    pub state: PoolState,
+    /// Each session, in a fixed order.
+    pub sessions: Vec<SessionStatus>,
+}
+
+/// The state of a whole pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolState {
+    /// All sessions are ready.
+    Ready,
+    /// Some are.
+    Degraded,
+    /// None is.
+    Down,
+    /// It is being drained, or has been.
+    Draining,
+}
+
+/// The state of one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionState {
+    /// It is being opened.
+    #[default]
+    Connecting,
+    /// It takes requests.
+    Ready,
+    /// It was lost, or could not be opened; it will be tried again soon.
+    Waiting,
+    /// The router does not want us (credentials, realm); it will be tried again, but slowly.
+    Refused,
+    /// It takes no requests and waits for those in flight.
+    Draining,
+    /// It is over for good.
+    Closed,
+}
+
+impl SessionState {
+    /// Returns the name that status pages and metrics use.
+    pub fn name(self) -> &'static str {
+        match self {
+            SessionState::Connecting => "connecting",
+            SessionState::Ready => "ready",
+            SessionState::Waiting => "waiting",
+            SessionState::Refused => "refused",
+            SessionState::Draining => "draining",
+            SessionState::Closed => "closed",
+        }
+    }
+}
+
+/// One session of a pool.
+#[derive(Debug, Clone)]
+pub struct SessionStatus {
+    /// What it is doing.
+    pub state: SessionState,
+    /// How often it was opened again after it was lost.
+    pub reconnects: u64,
+    /// Requests that wait, in the queue or for their answer.
+    pub in_flight: usize,
+    /// Why it was lost or could not be opened, the last time.
+    pub last_error: Option<SessionError>,
+    /// The session with the router, while there is one.
+    pub router: Option<RouterSession>,
+}
+
+/// A session as its two ends agreed on it.
+#[derive(Debug, Clone)]
+pub struct RouterSession {
+    /// Its id at the router.
+    pub session: SessionId,
+    /// Where the router was reached, without secrets.
+    pub endpoint: String,
+    /// The serializer.
+    pub serializer: Serializer,
+    /// All that WELCOME told: `agent`, `authid`, `authrole`, `roles` with their features, ...
+    pub details: Map,
+    /// What came in and was not delivered.
+    pub dropped: DroppedMessages,
+}
+
+pub(super) fn of(pool: &Shared) -> PoolStatus {
+    let sessions: Vec<_> = pool.slots.iter().map(session).collect();
+    let ready = sessions
+        .iter()
+        .filter(|session| session.state == SessionState::Ready)
+        .count();
+    let state = if pool.draining.borrow().is_some() {
+        PoolState::Draining
+    } else if ready == sessions.len() {
+        PoolState::Ready
+    } else if ready > 0 {
+        PoolState::Degraded
+    } else {
+        PoolState::Down
+    };
+    PoolStatus {
+        realm: pool.realm.clone(),
+        state,
+        sessions,
+    }
+}
+
+fn session(slot: &Slot) -> SessionStatus {
+    let record = slot.record();
+    let client = slot.client();
+    let is_lost = client.as_ref().is_some_and(|client| !client.is_open());
+    SessionStatus {
+        // A session that has just ended, before its keeper has noticed.
+        state: if is_lost && record.state == SessionState::Ready {
+            SessionState::Waiting
+        } else {
+            record.state
+        },
+        reconnects: record.opened.saturating_sub(1),
+        in_flight: client.as_ref().map_or(0, |client| client.in_flight()),
+        last_error: record.last_error,
+        router: client.map(|client| RouterSession {
+            session: client.welcome().session,
+            endpoint: client.endpoint().to_owned(),
+            serializer: client.serializer(),
+            details: client.welcome().details.clone(),
+            dropped: client.dropped_messages(),
+        }),
+    }
+}

@@ -1,0 +1,336 @@
+//! One session with a router: opening it, and the one task that owns its connection.
+//!
+//! ```text
+//! handles (client.rs) --Command--> queue --+
+//!                                          v
+//!                    task.rs: the only one that reads and writes the connection
+//!                      state.rs        requests and their answers (pure)
+//!                      subscribers.rs  who gets which event
+//!                      callee.rs       registered procedures and what runs
+//! ```
+//!
+//! No lock guards the connection. A handle checks what it can (URI, options), takes a permit and
+//! queues a command; the task gathers what is queued into one write. Every request is settled
+//! locally, by whichever comes first: its answer, its deadline, its caller going away, or the end
+//! of the session.
+//!
+//! Read `state.rs` next for the rules, `task.rs` for the order in which things happen.
+
+mod callee;
+mod join;
+mod state;
+mod subscribers;
+mod task;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::uri::Uri;
+use crate::wamp::config::{Endpoint, RouterConfig};
+use crate::wamp::error::{CallError, SessionError};
+use crate::wamp::serializer::{DecodeError, Reading, Serializer};
+use crate::wamp::transport::{self, FrameReader, FrameWriter, Incoming, Transport, TransportError};
+
+pub use callee::Invocation;
+pub(crate) use callee::handler;
+pub use join::Welcome;
+use join::{Handshake, Step};
+pub(crate) use state::Answer;
+pub use subscribers::Event;
+pub(crate) use subscribers::EventSink;
+pub(crate) use task::{Command, Control, Purpose, Task, Unsent};
+
+/// Longest wait for the transport's own good-bye. The session is over by then: nobody waits for it
+/// but the task that has to end.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// What the handles of a session and its task share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) welcome: Welcome,
+    pub(crate) endpoint: String,
+    pub(crate) serializer: Serializer,
+    pub(crate) config: RouterConfig,
+    pub(crate) dropped: DropCounters,
+    in_flight: AtomicUsize,
+    is_accepting: AtomicBool,
+    ended: watch::Sender<Option<SessionError>>,
+}
+
+impl Shared {
+    /// Lets one more request in.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Refused> {
+        // First counted, then asked whether the session still takes requests: the task, which says
+        // that it does not and then waits for the count to reach zero, cannot miss this one.
+        let before = self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let permit = Permit(self.clone());
+        if !self.is_accepting() {
+            return Err(Refused::Ended(self.end()));
+        }
+        if before >= self.config.max_in_flight {
+            return Err(Refused::Busy(CallError::Busy(self.config.max_in_flight)));
+        }
+        Ok(permit)
+    }
+
+    /// Returns whether new requests are taken.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.is_accepting.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many requests wait, in the queue or for their answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the end of the session.
+    pub(crate) async fn ended(&self) -> SessionError {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or(SessionError::Closed),
+            Err(_) => SessionError::Closed,
+        }
+    }
+
+    /// Returns why no request is taken any more.
+    pub(crate) fn end(&self) -> SessionError {
+        self.ended.borrow().clone().unwrap_or(SessionError::Closed)
+    }
+
+    fn refuse_requests(&self) {
+        self.is_accepting.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Why a request was not let in.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Too many wait.
+    Busy(CallError),
+    /// The session is over or about to be.
+    Ended(SessionError),
+}
+
+/// One of the places for requests in flight; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Shared>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts what came in and was not delivered.
+#[derive(Debug, Default)]
+pub(crate) struct DropCounters {
+    malformed: AtomicU64,
+    late: AtomicU64,
+    unsolicited: AtomicU64,
+    events: AtomicU64,
+}
+
+impl DropCounters {
+    fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> DroppedMessages {
+        DroppedMessages {
+            malformed: self.malformed.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
+            unsolicited: self.unsolicited.load(Ordering::Relaxed),
+            events: self.events.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What came in and was not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DroppedMessages {
+    /// Messages of unknown codes, or that did not decode.
+    pub malformed: u64,
+    /// Answers to requests that had been given up.
+    pub late: u64,
+    /// Messages that have no place: answers to no request, progress that nobody asked for.
+    pub unsolicited: u64,
+    /// Events for a subscription that is gone or whose queue was full.
+    pub events: u64,
+}
+
+/// Opens a session at the first address that lets us in, from a random start.
+///
+/// # Errors
+///
+/// The last address's error; one that means a refusal goes before one that does not.
+pub(crate) async fn open_any(
+    realm: &Uri,
+    config: &RouterConfig,
+) -> Result<(Parts, Task), SessionError> {
+    let count = config.urls.len();
+    let start = if count > 1 {
+        fastrand::usize(..count)
+    } else {
+        0
+    };
+    let mut failure = SessionError::NoAddress;
+    for step in 0..count {
+        let endpoint = &config.urls[(start + step) % count];
+        match open(endpoint, realm, config).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) if failure.is_refusal() && !error.is_refusal() => {
+                tracing::debug!(%endpoint, %error, "no session at this address");
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Opens the connection and the session on it. The caller runs the task, and with it the session.
+///
+/// # Errors
+///
+/// [`SessionError`]; the whole takes at most the configured `connect_timeout`.
+async fn open(
+    endpoint: &Endpoint,
+    realm: &Uri,
+    config: &RouterConfig,
+) -> Result<(Parts, Task), SessionError> {
+    let limit = config.connect_timeout;
+    let deadline = Instant::now() + limit;
+    let failed = |source| SessionError::Connect {
+        endpoint: endpoint.to_string(),
+        source: Arc::new(source),
+    };
+    let transport = match endpoint {
+        Endpoint::Url(url) => {
+            transport::connect(url, &config.serializers, config.max_message_bytes, limit).await
+        }
+        Endpoint::InProcess { connect, .. } => timeout(limit, connect())
+            .await
+            .unwrap_or(Err(transport::ConnectError::Timeout(limit))),
+    };
+    let transport = transport.map_err(failed)?;
+    join(transport, endpoint.to_string(), realm, config, deadline).await
+}
+
+/// What a handle needs.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) control: mpsc::UnboundedSender<Control>,
+}
+
+/// Opens a session on a connection.
+pub(crate) async fn join(
+    transport: Transport,
+    endpoint: String,
+    realm: &Uri,
+    config: &RouterConfig,
+    deadline: Instant,
+) -> Result<(Parts, Task), SessionError> {
+    let serializer = transport.serializer();
+    let (mut reader, mut writer) = transport.split();
+    let greeting = greet(&mut reader, &mut writer, serializer, realm, config);
+    let greeted = timeout_at(deadline, greeting)
+        .await
+        .unwrap_or(Err(SessionError::JoinTimeout(config.connect_timeout)));
+    let welcome = match greeted {
+        Ok(welcome) => welcome,
+        Err(error) => {
+            take_leave(&mut writer, serializer, Handshake::abort(&error)).await;
+            return Err(error);
+        }
+    };
+    let (commands, queue) = mpsc::channel(config.max_in_flight.max(1));
+    // Unbounded, yet bounded by what it is about: each request in flight, each subscription and
+    // each registration sends one message at most.
+    let (control, control_queue) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        welcome,
+        endpoint,
+        serializer,
+        config: config.clone(),
+        dropped: DropCounters::default(),
+        in_flight: AtomicUsize::new(0),
+        is_accepting: AtomicBool::new(true),
+        ended: watch::Sender::new(None),
+    });
+    let task = Task::new(shared.clone(), reader, writer, queue, control_queue);
+    let parts = Parts {
+        shared,
+        commands,
+        control,
+    };
+    Ok((parts, task))
+}
+
+async fn greet(
+    reader: &mut FrameReader,
+    writer: &mut FrameWriter,
+    serializer: Serializer,
+    realm: &Uri,
+    config: &RouterConfig,
+) -> Result<Welcome, SessionError> {
+    let mut handshake = Handshake::new(realm, &config.auth);
+    let mut out = Some(handshake.hello());
+    loop {
+        if let Some(message) = out.take() {
+            let frame = serializer
+                .encode(&message)
+                .expect("our own opening messages hold texts and booleans only");
+            writer.feed(frame).map_err(lost)?;
+            writer.flush().await.map_err(lost)?;
+        }
+        let frame = match reader.next().await {
+            Some(Ok(Incoming::Message(frame))) => frame,
+            Some(Ok(Incoming::Ping | Incoming::Pong)) => continue,
+            Some(Err(error)) => return Err(lost(error)),
+            None => return Err(SessionError::Dropped),
+        };
+        let message = match serializer.decode(&frame, Reading::Tolerant) {
+            Ok(message) => message,
+            Err(error @ DecodeError::NotAMessage { .. }) => {
+                return Err(SessionError::NotWamp(Arc::new(error)));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "dropped a message before WELCOME");
+                continue;
+            }
+        };
+        match handshake.receive(message)? {
+            Step::Joined(welcome) => return Ok(welcome),
+            Step::Reply(message) => out = Some(message),
+        }
+    }
+}
+
+/// Says a last message, if there is one, and closes the connection; does not wait long for either.
+async fn take_leave(
+    writer: &mut FrameWriter,
+    serializer: Serializer,
+    message: Option<crate::wamp::message::Message>,
+) {
+    let leave = async {
+        if let Some(message) = message
+            && let Ok(frame) = serializer.encode(&message)
+        {
+            writer.feed(frame)?;
+        }
+        writer.close().await
+    };
+    // The session is over: how well the connection ends changes nothing for anybody.
+    if let Ok(Err(error)) = timeout(CLOSE_WAIT, leave).await {
+        tracing::trace!(%error, "the connection ended while it was being closed");
+    }
+}
+
+fn lost(error: TransportError) -> SessionError {
+    SessionError::Transport(Arc::new(error))
+}

@@ -1,0 +1,660 @@
+//! What a session knows, as a pure state machine: messages in, reactions out, no IO and no clock.
+//!
+//! `T` is what the owner keeps for each request until it is settled. Requests are settled exactly
+//! once: by their answer, by being abandoned, or by the end of the session. After an abandonment a
+//! tombstone swallows the answer, which may come late or never: routers do not always answer a
+//! CANCEL.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::value::{Map, Value};
+use crate::wamp::error::{ApplicationError, SessionError, uris};
+use crate::wamp::id::{PublicationId, RegistrationId, RequestId, RequestIds, SubscriptionId};
+use crate::wamp::message::{Message, Payload, code};
+
+/// More late answers than this are not expected at once; beyond it the oldest is forgotten, and
+/// its answer then counts as one that nobody asked for.
+const MAX_TOMBSTONES: usize = 4096;
+
+/// The kind of a request; it decides which answers are for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Call,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    Register,
+    Unregister,
+}
+
+impl Kind {
+    /// Returns the message code of the request, as ERROR names it.
+    fn code(self) -> u64 {
+        match self {
+            Kind::Publish => code::PUBLISH,
+            Kind::Subscribe => code::SUBSCRIBE,
+            Kind::Unsubscribe => code::UNSUBSCRIBE,
+            Kind::Call => code::CALL,
+            Kind::Register => code::REGISTER,
+            Kind::Unregister => code::UNREGISTER,
+        }
+    }
+}
+
+/// What a request was answered with.
+#[derive(Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one; a box would cost each call an allocation"
+)]
+pub(crate) enum Answer {
+    Result {
+        request: RequestId,
+        details: Map,
+        payload: Payload,
+    },
+    Published(PublicationId),
+    /// Not an answer: a publish was written that gets none.
+    Unacknowledged,
+    Subscribed(SubscriptionId),
+    Unsubscribed,
+    Registered(RegistrationId),
+    Unregistered,
+    Error(Box<ApplicationError>),
+}
+
+impl Answer {
+    /// Returns whether a request of `kind` may be answered so.
+    fn suits(&self, kind: Kind) -> bool {
+        match self {
+            Answer::Result { .. } => kind == Kind::Call,
+            Answer::Published(_) => kind == Kind::Publish,
+            Answer::Subscribed(_) => kind == Kind::Subscribe,
+            Answer::Unsubscribed => kind == Kind::Unsubscribe,
+            Answer::Registered(_) => kind == Kind::Register,
+            Answer::Unregistered => kind == Kind::Unregister,
+            Answer::Error(_) => true,
+            Answer::Unacknowledged => false,
+        }
+    }
+}
+
+/// Why a message was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// The answer to a request that was given up.
+    Late,
+    /// An answer to a request that there is not, or of another kind than the request.
+    Unsolicited,
+    /// A message that a router does not send to a joined client.
+    OutOfPlace,
+    /// A progressive result that nobody asked for.
+    Progress,
+}
+
+/// What the owner of the session has to do about a message.
+#[derive(Debug)]
+pub(crate) enum Reaction<T> {
+    /// A request is settled.
+    Settle { ticket: T, answer: Answer },
+    /// A subscription was made that nobody waits for any more.
+    LateSubscribed(SubscriptionId),
+    /// A registration was made that nobody waits for any more.
+    LateRegistered(RegistrationId),
+    /// An event for a subscriber.
+    Deliver {
+        subscription: SubscriptionId,
+        publication: PublicationId,
+        details: Map,
+        payload: Payload,
+    },
+    /// A callee is to run.
+    Invoke {
+        request: RequestId,
+        registration: RegistrationId,
+        details: Map,
+        payload: Payload,
+    },
+    /// A callee is to stop.
+    Interrupt { request: RequestId },
+    /// The router took a subscription away.
+    SubscriptionRevoked(SubscriptionId),
+    /// The router took a registration away.
+    RegistrationRevoked(RegistrationId),
+    /// The session is over; `reply` is said before the connection is closed.
+    End {
+        reply: Option<Message>,
+        error: SessionError,
+    },
+    /// Nothing; it is counted.
+    Drop(Dropped),
+}
+
+#[derive(Debug)]
+struct Pending<T> {
+    kind: Kind,
+    ticket: T,
+}
+
+#[derive(Debug)]
+pub(crate) struct State<T> {
+    ids: RequestIds,
+    pending: HashMap<RequestId, Pending<T>>,
+    tombstones: Tombstones,
+    can_cancel: bool,
+    said_goodbye: bool,
+}
+
+impl<T> State<T> {
+    /// Begins after WELCOME; `can_cancel` says whether the dealer announced `call_canceling`.
+    pub(crate) fn new(can_cancel: bool) -> Self {
+        Self {
+            ids: RequestIds::default(),
+            pending: HashMap::new(),
+            tombstones: Tombstones::default(),
+            can_cancel,
+            said_goodbye: false,
+        }
+    }
+
+    /// Returns the id of the next request. It is taken by [`Self::begin`] or [`Self::forget`]: a
+    /// request that turns out not to be writable leaves no gap in the sequence.
+    pub(crate) fn next_id(&self) -> RequestId {
+        self.ids.peek()
+    }
+
+    /// Takes the next id for a request that is being written; `ticket` comes back when it is
+    /// settled.
+    pub(crate) fn begin(&mut self, kind: Kind, ticket: T) -> RequestId {
+        let request = self.ids.next_id();
+        self.pending.insert(request, Pending { kind, ticket });
+        request
+    }
+
+    /// Takes the next id for a request whose answer nobody will wait for.
+    pub(crate) fn forget(&mut self, kind: Kind) -> RequestId {
+        let request = self.ids.next_id();
+        self.tombstones.bury(request, kind);
+        request
+    }
+
+    /// Takes the next id for a request that gets no answer.
+    pub(crate) fn skip(&mut self) -> RequestId {
+        self.ids.next_id()
+    }
+
+    /// Gives up on a request. Returns its ticket and what to tell the router, or nothing if the
+    /// request is settled already.
+    pub(crate) fn abandon(&mut self, request: RequestId) -> Option<(T, Option<Message>)> {
+        let Pending { kind, ticket } = self.pending.remove(&request)?;
+        self.tombstones.bury(request, kind);
+        let cancel = (kind == Kind::Call && self.can_cancel).then(|| Message::Cancel {
+            request,
+            options: Map::from([("mode".to_owned(), Value::from("killnowait"))]),
+        });
+        Some((ticket, cancel))
+    }
+
+    /// Returns how many requests wait for their answer.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Returns the GOODBYE to send; the router's own is then the end of the session.
+    pub(crate) fn goodbye(&mut self) -> Message {
+        self.said_goodbye = true;
+        Message::Goodbye {
+            details: Map::new(),
+            reason: uris::CLOSE_NORMAL.to_owned(),
+        }
+    }
+
+    /// Gives back the tickets of all requests that were not settled; the session is over.
+    pub(crate) fn end(&mut self) -> impl Iterator<Item = T> {
+        self.pending.drain().map(|(_, pending)| pending.ticket)
+    }
+
+    /// Takes in one message of the router.
+    pub(crate) fn receive(&mut self, message: Message) -> Reaction<T> {
+        match message {
+            Message::Result {
+                request,
+                details,
+                payload,
+            } => {
+                if details.get("progress").and_then(Value::as_bool) == Some(true) {
+                    return Reaction::Drop(Dropped::Progress);
+                }
+                self.settle(
+                    request,
+                    Answer::Result {
+                        request,
+                        details,
+                        payload,
+                    },
+                )
+            }
+            Message::Error {
+                request_type,
+                request,
+                details,
+                error,
+                payload,
+            } => {
+                // An ERROR may also be about a YIELD (fox-wamp), whose ids are another sequence:
+                // it must not settle a call of ours that happens to have the same number.
+                let kind = self
+                    .pending
+                    .get(&request)
+                    .map(|pending| pending.kind)
+                    .or_else(|| self.tombstones.kind(request));
+                if kind.map(Kind::code) != Some(request_type) {
+                    return Reaction::Drop(Dropped::Unsolicited);
+                }
+                let error = ApplicationError {
+                    uri: error,
+                    details,
+                    payload,
+                };
+                self.settle(request, Answer::Error(Box::new(error)))
+            }
+            Message::Published {
+                request,
+                publication,
+            } => self.settle(request, Answer::Published(publication)),
+            Message::Subscribed {
+                request,
+                subscription,
+            } => self.settle(request, Answer::Subscribed(subscription)),
+            Message::Registered {
+                request,
+                registration,
+            } => self.settle(request, Answer::Registered(registration)),
+            Message::Unsubscribed { request, details } => {
+                match (request, revoked(&details, "subscription")) {
+                    (RequestId(0), Some(id)) => Reaction::SubscriptionRevoked(SubscriptionId(id)),
+                    _ => self.settle(request, Answer::Unsubscribed),
+                }
+            }
+            Message::Unregistered { request, details } => {
+                match (request, revoked(&details, "registration")) {
+                    (RequestId(0), Some(id)) => Reaction::RegistrationRevoked(RegistrationId(id)),
+                    _ => self.settle(request, Answer::Unregistered),
+                }
+            }
+            Message::Event {
+                subscription,
+                publication,
+                details,
+                payload,
+            } => Reaction::Deliver {
+                subscription,
+                publication,
+                details,
+                payload,
+            },
+            Message::Invocation {
+                request,
+                registration,
+                details,
+                payload,
+            } => Reaction::Invoke {
+                request,
+                registration,
+                details,
+                payload,
+            },
+            Message::Interrupt { request, .. } => Reaction::Interrupt { request },
+            // After our own GOODBYE any GOODBYE ends it: routers differ in the reason they reply.
+            Message::Goodbye { .. } if self.said_goodbye => Reaction::End {
+                reply: None,
+                error: SessionError::Closed,
+            },
+            Message::Goodbye { reason, .. } => Reaction::End {
+                reply: Some(Message::Goodbye {
+                    details: Map::new(),
+                    reason: uris::GOODBYE_AND_OUT.to_owned(),
+                }),
+                error: SessionError::Goodbye { reason },
+            },
+            Message::Abort {
+                details,
+                reason,
+                payload,
+            } => Reaction::End {
+                reply: None,
+                error: aborted(&details, reason, &payload),
+            },
+            Message::Hello { .. }
+            | Message::Welcome { .. }
+            | Message::Challenge { .. }
+            | Message::Authenticate { .. }
+            | Message::Publish { .. }
+            | Message::Subscribe { .. }
+            | Message::Unsubscribe { .. }
+            | Message::Call { .. }
+            | Message::Cancel { .. }
+            | Message::Register { .. }
+            | Message::Unregister { .. }
+            | Message::Yield { .. }
+            | Message::EventReceived { .. } => Reaction::Drop(Dropped::OutOfPlace),
+        }
+    }
+
+    fn settle(&mut self, request: RequestId, answer: Answer) -> Reaction<T> {
+        if let Some(kind) = self.tombstones.kind(request) {
+            if !answer.suits(kind) {
+                return Reaction::Drop(Dropped::Unsolicited);
+            }
+            self.tombstones.raise(request);
+            return match answer {
+                Answer::Subscribed(subscription) => Reaction::LateSubscribed(subscription),
+                Answer::Registered(registration) => Reaction::LateRegistered(registration),
+                Answer::Result { .. }
+                | Answer::Published(_)
+                | Answer::Unacknowledged
+                | Answer::Unsubscribed
+                | Answer::Unregistered
+                | Answer::Error(_) => Reaction::Drop(Dropped::Late),
+            };
+        }
+        match self.pending.get(&request) {
+            Some(pending) if answer.suits(pending.kind) => {}
+            _ => return Reaction::Drop(Dropped::Unsolicited),
+        }
+        match self.pending.remove(&request) {
+            Some(Pending { ticket, .. }) => Reaction::Settle { ticket, answer },
+            None => Reaction::Drop(Dropped::Unsolicited),
+        }
+    }
+}
+
+/// Returns the error that an ABORT stands for. Its message for people is in the details, or (on
+/// routers that send a fifth element) the first argument.
+pub(crate) fn aborted(details: &Map, reason: String, payload: &Payload) -> SessionError {
+    let message = details
+        .get("message")
+        .or_else(|| payload.args().first())
+        .and_then(Value::as_text)
+        .map(str::to_owned);
+    SessionError::Abort { reason, message }
+}
+
+/// Returns the id that a revocation (request 0) names in its details.
+fn revoked(details: &Map, key: &str) -> Option<u64> {
+    details.get(key).and_then(Value::as_u64)
+}
+
+/// The requests that were given up and not answered since, the oldest first.
+#[derive(Debug, Default)]
+struct Tombstones {
+    kinds: HashMap<RequestId, Kind>,
+    // May still name requests whose answer has come: they are skipped when they get to the front.
+    order: VecDeque<RequestId>,
+}
+
+impl Tombstones {
+    fn bury(&mut self, request: RequestId, kind: Kind) {
+        if self.order.len() >= MAX_TOMBSTONES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.kinds.remove(&oldest);
+        }
+        self.kinds.insert(request, kind);
+        self.order.push_back(request);
+    }
+
+    fn kind(&self, request: RequestId) -> Option<Kind> {
+        self.kinds.get(&request).copied()
+    }
+
+    fn raise(&mut self, request: RequestId) {
+        self.kinds.remove(&request);
+        while self
+            .order
+            .front()
+            .is_some_and(|oldest| !self.kinds.contains_key(oldest))
+        {
+            self.order.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State<&'static str> {
+        State::new(true)
+    }
+
+    fn result(request: u64) -> Message {
+        Message::Result {
+            request: RequestId(request),
+            details: Map::new(),
+            payload: Payload::default(),
+        }
+    }
+
+    fn error(request_type: u64, request: u64, error: &str) -> Message {
+        Message::Error {
+            request_type,
+            request: RequestId(request),
+            details: Map::new(),
+            error: error.to_owned(),
+            payload: Payload::default(),
+        }
+    }
+
+    #[test]
+    fn an_answer_settles_its_own_request_once() {
+        let mut state = state();
+        state.begin(Kind::Call, "first");
+        state.begin(Kind::Call, "second");
+        assert!(matches!(
+            state.receive(result(2)),
+            Reaction::Settle {
+                ticket: "second",
+                answer: Answer::Result { .. }
+            }
+        ));
+        assert!(matches!(
+            state.receive(result(2)),
+            Reaction::Drop(Dropped::Unsolicited)
+        ));
+        assert_eq!(state.waiting(), 1);
+    }
+
+    #[test]
+    fn an_id_is_taken_only_by_what_is_written() {
+        let mut state = state();
+        assert_eq!(state.next_id(), RequestId(1));
+        assert_eq!(state.next_id(), RequestId(1));
+        assert_eq!(state.begin(Kind::Call, "a"), RequestId(1));
+        assert_eq!(state.skip(), RequestId(2));
+        assert_eq!(state.forget(Kind::Unsubscribe), RequestId(3));
+        assert_eq!(state.next_id(), RequestId(4));
+    }
+
+    #[test]
+    fn an_answer_of_another_kind_settles_nothing() {
+        let mut state = state();
+        state.begin(Kind::Publish, "publish");
+        assert!(matches!(
+            state.receive(result(1)),
+            Reaction::Drop(Dropped::Unsolicited)
+        ));
+        // About a YIELD of ours with the same number: fox-wamp sends these.
+        assert!(matches!(
+            state.receive(error(70, 1, "103")),
+            Reaction::Drop(Dropped::Unsolicited)
+        ));
+        assert!(matches!(
+            state.receive(error(16, 1, "wamp.error.not_authorized")),
+            Reaction::Settle {
+                ticket: "publish",
+                answer: Answer::Error(_)
+            }
+        ));
+    }
+
+    #[test]
+    fn an_abandoned_call_is_canceled_and_its_late_answer_swallowed() {
+        let mut state = state();
+        state.begin(Kind::Call, "call");
+        let (ticket, cancel) = state.abandon(RequestId(1)).unwrap();
+        assert_eq!(ticket, "call");
+        assert!(matches!(
+            cancel,
+            Some(Message::Cancel { request: RequestId(1), options })
+                if options["mode"] == Value::from("killnowait")
+        ));
+        assert!(state.abandon(RequestId(1)).is_none(), "only once");
+        assert!(matches!(
+            state.receive(result(1)),
+            Reaction::Drop(Dropped::Late)
+        ));
+        assert!(
+            matches!(
+                state.receive(result(1)),
+                Reaction::Drop(Dropped::Unsolicited)
+            ),
+            "only one answer is late"
+        );
+    }
+
+    #[test]
+    fn nothing_is_canceled_where_the_dealer_does_not_announce_it() {
+        let mut state = State::new(false);
+        state.begin(Kind::Call, "call");
+        assert_eq!(state.abandon(RequestId(1)), Some(("call", None)));
+        let mut state = self::state();
+        state.begin(Kind::Publish, "publish");
+        assert_eq!(state.abandon(RequestId(1)), Some(("publish", None)));
+    }
+
+    #[test]
+    fn what_was_made_for_nobody_is_reported() {
+        let mut state = state();
+        state.begin(Kind::Subscribe, "subscribe");
+        state.begin(Kind::Register, "register");
+        state.abandon(RequestId(1));
+        state.abandon(RequestId(2));
+        assert!(matches!(
+            state.receive(Message::Subscribed {
+                request: RequestId(1),
+                subscription: SubscriptionId(7)
+            }),
+            Reaction::LateSubscribed(SubscriptionId(7))
+        ));
+        assert!(matches!(
+            state.receive(Message::Registered {
+                request: RequestId(2),
+                registration: RegistrationId(8)
+            }),
+            Reaction::LateRegistered(RegistrationId(8))
+        ));
+    }
+
+    #[test]
+    fn tombstones_are_bounded() {
+        let mut state = state();
+        for _ in 0..2 * MAX_TOMBSTONES {
+            let request = state.begin(Kind::Call, "call");
+            state.abandon(request);
+        }
+        assert_eq!(state.tombstones.kinds.len(), MAX_TOMBSTONES);
+        assert_eq!(state.tombstones.order.len(), MAX_TOMBSTONES);
+        for request in 1..=2 * MAX_TOMBSTONES as u64 {
+            state.receive(result(request));
+        }
+        assert_eq!(state.tombstones.kinds.len(), 0);
+        assert_eq!(state.tombstones.order.len(), 0);
+    }
+
+    #[test]
+    fn progress_does_not_settle_a_plain_call() {
+        let mut state = state();
+        state.begin(Kind::Call, "call");
+        let progress = Message::Result {
+            request: RequestId(1),
+            details: Map::from([("progress".to_owned(), Value::Bool(true))]),
+            payload: Payload::default(),
+        };
+        assert!(matches!(
+            state.receive(progress),
+            Reaction::Drop(Dropped::Progress)
+        ));
+        assert!(matches!(
+            state.receive(result(1)),
+            Reaction::Settle { ticket: "call", .. }
+        ));
+    }
+
+    #[test]
+    fn a_goodbye_is_answered_and_our_own_is_not_answered_again() {
+        let goodbye = |reason: &str| Message::Goodbye {
+            details: Map::new(),
+            reason: reason.to_owned(),
+        };
+        let mut state = state();
+        let Reaction::End { reply, error } = state.receive(goodbye("com.kick")) else {
+            panic!("the session goes on");
+        };
+        assert_eq!(reply, Some(goodbye(uris::GOODBYE_AND_OUT)));
+        assert_eq!(error.to_string(), "ended by the router: com.kick");
+
+        let mut state = self::state();
+        state.goodbye();
+        assert!(matches!(
+            state.receive(goodbye("wamp.close.normal")),
+            Reaction::End {
+                reply: None,
+                error: SessionError::Closed
+            }
+        ));
+    }
+
+    #[test]
+    fn revocations_name_what_is_gone() {
+        let mut state = state();
+        assert!(matches!(
+            state.receive(Message::Unsubscribed {
+                request: RequestId(0),
+                details: Map::from([("subscription".to_owned(), Value::I64(5))]),
+            }),
+            Reaction::SubscriptionRevoked(SubscriptionId(5))
+        ));
+        assert!(matches!(
+            state.receive(Message::Unregistered {
+                request: RequestId(0),
+                details: Map::from([("registration".to_owned(), Value::I64(6))]),
+            }),
+            Reaction::RegistrationRevoked(RegistrationId(6))
+        ));
+    }
+
+    #[test]
+    fn a_router_speaking_out_of_place_changes_nothing() {
+        let mut state = state();
+        assert!(matches!(
+            state.receive(Message::Authenticate {
+                signature: String::new(),
+                extra: Map::new()
+            }),
+            Reaction::Drop(Dropped::OutOfPlace)
+        ));
+    }
+
+    #[test]
+    fn the_end_gives_every_ticket_back() {
+        let mut state = state();
+        state.begin(Kind::Call, "a");
+        state.begin(Kind::Publish, "b");
+        let mut tickets: Vec<_> = state.end().collect();
+        tickets.sort_unstable();
+        assert_eq!(tickets, ["a", "b"]);
+        assert_eq!(state.waiting(), 0);
+    }
+}

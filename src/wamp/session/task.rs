@@ -1,0 +1,786 @@
+//! The one task that owns a session's connection.
+//!
+//! Why it gathers before it writes: a write to a socket costs tens of times what a message costs,
+//! and on a runtime of several threads the task wakes for the first message before the next is
+//! queued. So it yields a few times, lets the requests that are ready join, and writes them at once.
+//!
+//! Why it takes no new request while a flush is unfinished: what is not written may go to another
+//! session when this one ends, what is written may not.
+//!
+//! Reading and flushing are polled together, always: two peers that both wait until the other has
+//! read would wait for ever.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use crate::uri::Uri;
+use crate::value::{Map, Value};
+use crate::wamp::error::{ApplicationError, CallError, SessionError, uris};
+use crate::wamp::id::{RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::message::Message;
+use crate::wamp::serializer::{DecodeError, EncodeError, Reading, Serializer};
+use crate::wamp::session::callee::{Callee, Handler, answer};
+use crate::wamp::session::state::{Answer, Dropped, Kind, Reaction, State};
+use crate::wamp::session::subscribers::{EventSink, Subscribers};
+use crate::wamp::session::{DropCounters, Permit, Shared, lost, take_leave};
+use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, TransportError};
+
+/// How often the others get a turn to queue their requests before a batch is written.
+const GATHER_YIELDS: usize = 2;
+/// A batch is written when it has so many messages ...
+const MAX_BATCH: usize = 256;
+/// ... or so many bytes, so that a flush is a matter of one buffer and not of a slow minute.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+/// Frames that are taken in at one go before the others get a turn.
+const MAX_READS: usize = 64;
+/// Longest wait for the router's answer to our GOODBYE.
+const GOODBYE_WAIT: Duration = Duration::from_secs(3);
+/// Pings without an answer after which the session is over.
+const MAX_UNANSWERED_PINGS: u32 = 2;
+
+/// One request of a handle.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// The message, but for its request id.
+    pub(crate) message: Message,
+    pub(crate) purpose: Purpose,
+    /// Told to a dealer that announces call timeouts.
+    pub(crate) deadline: Instant,
+    /// Set when the message is written: the handle names its request by it.
+    pub(crate) request: Arc<AtomicU64>,
+    pub(crate) permit: Permit,
+    pub(crate) reply: oneshot::Sender<Result<Answer, Unsent>>,
+}
+
+/// What a request is for.
+pub(crate) enum Purpose {
+    Call,
+    Publish {
+        acknowledge: bool,
+    },
+    Subscribe {
+        topic: Uri,
+        sink: EventSink,
+    },
+    Unsubscribe {
+        subscription: SubscriptionId,
+        key: u64,
+    },
+    Register {
+        procedure: Uri,
+        handler: Handler,
+    },
+    Unregister {
+        registration: RegistrationId,
+    },
+}
+
+impl Purpose {
+    fn kind(&self) -> Kind {
+        match self {
+            Purpose::Call => Kind::Call,
+            Purpose::Publish { .. } => Kind::Publish,
+            Purpose::Subscribe { .. } => Kind::Subscribe,
+            Purpose::Unsubscribe { .. } => Kind::Unsubscribe,
+            Purpose::Register { .. } => Kind::Register,
+            Purpose::Unregister { .. } => Kind::Unregister,
+        }
+    }
+}
+
+impl std::fmt::Debug for Purpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.kind().fmt(f)
+    }
+}
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// It was not written; here it is again, for another session.
+    Returned(Box<Message>, SessionError),
+    /// It failed for good.
+    Failed(CallError),
+}
+
+/// What a handle tells the task beside requests.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// Nobody waits for this request any more.
+    Abandon(Arc<AtomicU64>),
+    /// A subscriber is gone.
+    DropSubscriber(SubscriptionId, u64),
+    /// A registration's handle is gone.
+    DropRegistration(RegistrationId),
+    /// Leave: take no requests, wait this long for those in flight, then say GOODBYE.
+    Close(Duration),
+}
+
+#[derive(Debug)]
+struct Ticket {
+    purpose: Purpose,
+    reply: oneshot::Sender<Result<Answer, Unsent>>,
+    // Held for its drop: the place is free again when the request is settled.
+    _permit: Permit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    Open,
+    /// No new requests; those in flight have until then.
+    Draining(Instant),
+    /// GOODBYE is said; the router has until then to answer.
+    Leaving(Instant),
+}
+
+/// A session, as a task: [`Task::run`] lasts as long as it.
+#[derive(Debug)]
+pub(crate) struct Task {
+    shared: Arc<Shared>,
+    state: State<Ticket>,
+    reader: FrameReader,
+    outbox: Outbox,
+    queue: mpsc::Receiver<Command>,
+    batch: VecDeque<Command>,
+    control: mpsc::UnboundedReceiver<Control>,
+    subscribers: Subscribers,
+    callee: Callee,
+    heartbeat: Option<Interval>,
+    unanswered_pings: u32,
+    phase: Phase,
+    has_no_handles: bool,
+}
+
+impl Task {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        reader: FrameReader,
+        writer: FrameWriter,
+        queue: mpsc::Receiver<Command>,
+        control: mpsc::UnboundedReceiver<Control>,
+    ) -> Self {
+        let config = &shared.config;
+        let heartbeat = config.heartbeat.filter(|period| !period.is_zero());
+        let heartbeat = heartbeat.map(|period| {
+            let mut ticks = interval_at(Instant::now() + period, period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
+        Self {
+            state: State::new(shared.welcome.dealer_has("call_canceling")),
+            reader,
+            outbox: Outbox {
+                writer,
+                serializer: shared.serializer,
+                max_message_bytes: config.max_message_bytes,
+                unflushed_since: None,
+            },
+            queue,
+            batch: VecDeque::new(),
+            control,
+            subscribers: Subscribers::default(),
+            callee: Callee::new(config.max_in_flight),
+            heartbeat,
+            unanswered_pings: 0,
+            phase: Phase::Open,
+            has_no_handles: false,
+            shared,
+        }
+    }
+
+    /// Runs the session to its end and returns what ended it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the session at once: no GOODBYE, and who waits for an answer is
+    /// told that it is lost.
+    pub(crate) async fn run(mut self) -> SessionError {
+        let (last_word, error) = match self.serve().await {
+            Ok(ended) => ended,
+            Err(error) => {
+                let word = matches!(error, SessionError::NotWamp(_)).then(protocol_violation);
+                (word, error)
+            }
+        };
+        self.finish(last_word, error.clone()).await;
+        error
+    }
+
+    async fn serve(&mut self) -> Result<(Option<Message>, SessionError), SessionError> {
+        let mut gathered = Vec::new();
+        loop {
+            self.write_batch()?;
+            self.leave_when_drained()?;
+            let may_take = self.may_take_requests();
+            let phase_ends = match self.phase {
+                Phase::Open => None,
+                Phase::Draining(until) | Phase::Leaving(until) => Some(until),
+            };
+            tokio::select! {
+                flushed = self.outbox.writer.flush(), if self.outbox.unflushed_since.is_some() => {
+                    flushed.map_err(lost)?;
+                    self.outbox.unflushed_since = None;
+                }
+                frame = self.reader.next() => {
+                    if let Some(end) = self.read(frame)? {
+                        return Ok(end);
+                    }
+                }
+                count = self.queue.recv_many(&mut gathered, MAX_BATCH), if may_take => {
+                    if count == 0 {
+                        // No handle is left, so nobody can want anything.
+                        self.has_no_handles = true;
+                        self.drain(Duration::ZERO);
+                    } else {
+                        self.gather(&mut gathered).await;
+                    }
+                }
+                Some(control) = self.control.recv() => self.obey(control)?,
+                answered = self.callee.next_answer() => {
+                    if let Some((request, answer)) = answered {
+                        self.send_answer(request, &answer)?;
+                    }
+                }
+                () = tick(&mut self.heartbeat) => self.beat()?,
+                () = sleep_until(phase_ends.unwrap_or_else(Instant::now)),
+                    if phase_ends.is_some() =>
+                {
+                    match self.phase {
+                        Phase::Leaving(_) => return Ok((None, SessionError::Closed)),
+                        Phase::Open | Phase::Draining(_) => self.say_goodbye()?,
+                    }
+                }
+            }
+        }
+    }
+
+    /// While a flush is unfinished requests stay in the queue, from which they can still move to
+    /// another session; after GOODBYE they stay there for good.
+    fn may_take_requests(&self) -> bool {
+        self.outbox.unflushed_since.is_none()
+            && self.batch.is_empty()
+            && match self.phase {
+                // A queue that nobody can fill is ready at once, again and again.
+                Phase::Open | Phase::Draining(_) => !self.has_no_handles,
+                Phase::Leaving(_) => false,
+            }
+    }
+
+    async fn gather(&mut self, gathered: &mut Vec<Command>) {
+        self.batch.extend(gathered.drain(..));
+        for _ in 0..GATHER_YIELDS {
+            yield_now().await;
+            while self.batch.len() < MAX_BATCH
+                && let Ok(command) = self.queue.try_recv()
+            {
+                self.batch.push_back(command);
+            }
+        }
+    }
+
+    fn write_batch(&mut self) -> Result<(), SessionError> {
+        if self.outbox.unflushed_since.is_some() || matches!(self.phase, Phase::Leaving(_)) {
+            return Ok(());
+        }
+        while self.outbox.writer.unflushed_bytes() < MAX_BATCH_BYTES
+            && let Some(command) = self.batch.pop_front()
+        {
+            self.write(command)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, command: Command) -> Result<(), SessionError> {
+        let Command {
+            mut message,
+            purpose,
+            deadline,
+            request,
+            permit,
+            reply,
+        } = command;
+        // Given up while it was queued: nobody need ever know.
+        if reply.is_closed() {
+            return Ok(());
+        }
+        if let Purpose::Unsubscribe { subscription, key } = purpose
+            && !self.subscribers.remove(subscription, key)
+        {
+            settle(reply, Ok(Answer::Unsubscribed));
+            return Ok(());
+        }
+        let id = self.state.next_id();
+        self.complete(&mut message, id, deadline);
+        match self.outbox.send(&message) {
+            Ok(()) => {}
+            Err(SendError::Refused(error)) => {
+                settle(reply, Err(Unsent::Failed(error)));
+                return Ok(());
+            }
+            Err(SendError::Lost(error)) => {
+                settle(
+                    reply,
+                    Err(Unsent::Failed(CallError::Disconnected(error.clone()))),
+                );
+                return Err(error);
+            }
+        }
+        request.store(id.0, Ordering::Release);
+        match &purpose {
+            Purpose::Publish { acknowledge: false } => {
+                self.state.skip();
+                settle(reply, Ok(Answer::Unacknowledged));
+                return Ok(());
+            }
+            Purpose::Subscribe { topic, .. } => self.subscribers.ask(topic),
+            Purpose::Call
+            | Purpose::Publish { .. }
+            | Purpose::Unsubscribe { .. }
+            | Purpose::Register { .. }
+            | Purpose::Unregister { .. } => {}
+        }
+        let kind = purpose.kind();
+        let ticket = Ticket {
+            purpose,
+            reply,
+            _permit: permit,
+        };
+        self.state.begin(kind, ticket);
+        Ok(())
+    }
+
+    /// Fills in what only this session knows.
+    fn complete(&self, message: &mut Message, id: RequestId, deadline: Instant) {
+        match message {
+            Message::Call {
+                request, options, ..
+            } => {
+                *request = id;
+                if self.shared.welcome.dealer_has("call_timeout") {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                    let left_ms = left_ms.clamp(1, crate::wamp::id::MAX_ID);
+                    options.insert("timeout".to_owned(), left_ms.into());
+                }
+            }
+            Message::Publish { request, .. }
+            | Message::Subscribe { request, .. }
+            | Message::Unsubscribe { request, .. }
+            | Message::Register { request, .. }
+            | Message::Unregister { request, .. } => *request = id,
+            Message::Hello { .. }
+            | Message::Welcome { .. }
+            | Message::Abort { .. }
+            | Message::Challenge { .. }
+            | Message::Authenticate { .. }
+            | Message::Goodbye { .. }
+            | Message::Error { .. }
+            | Message::Published { .. }
+            | Message::Subscribed { .. }
+            | Message::Unsubscribed { .. }
+            | Message::Event { .. }
+            | Message::EventReceived { .. }
+            | Message::Cancel { .. }
+            | Message::Result { .. }
+            | Message::Registered { .. }
+            | Message::Unregistered { .. }
+            | Message::Invocation { .. }
+            | Message::Interrupt { .. }
+            | Message::Yield { .. } => {}
+        }
+    }
+
+    /// Takes in a frame and those that have come with it.
+    fn read(
+        &mut self,
+        first: Option<Result<Incoming, TransportError>>,
+    ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
+        let mut frame = first;
+        for reads in 1.. {
+            // Whoever sends is there.
+            self.unanswered_pings = 0;
+            match frame {
+                Some(Ok(Incoming::Message(bytes))) => {
+                    if let Some(end) = self.take_in(&bytes)? {
+                        return Ok(Some(end));
+                    }
+                }
+                Some(Ok(Incoming::Ping | Incoming::Pong)) => {}
+                Some(Err(_)) | None if matches!(self.phase, Phase::Leaving(_)) => {
+                    return Ok(Some((None, SessionError::Closed)));
+                }
+                Some(Err(error)) => return Err(lost(error)),
+                None => return Err(SessionError::Dropped),
+            }
+            if reads == MAX_READS {
+                break;
+            }
+            match self.reader.next().now_or_never() {
+                Some(next) => frame = next,
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_in(
+        &mut self,
+        frame: &[u8],
+    ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
+        let message = match self.shared.serializer.decode(frame, Reading::Tolerant) {
+            Ok(message) => message,
+            Err(error @ DecodeError::NotAMessage { .. }) => {
+                return Err(SessionError::NotWamp(Arc::new(error)));
+            }
+            Err(error) => {
+                DropCounters::add(&self.shared.dropped.malformed);
+                tracing::debug!(%error, "dropped a message");
+                return Ok(None);
+            }
+        };
+        self.react(message)
+    }
+
+    fn react(
+        &mut self,
+        message: Message,
+    ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
+        let dropped = &self.shared.dropped;
+        match self.state.receive(message) {
+            Reaction::Settle { ticket, answer } => self.settle(ticket, answer)?,
+            Reaction::LateSubscribed(id) => {
+                DropCounters::add(&dropped.late);
+                if !self.subscribers.has(id) {
+                    self.leave_subscription(id)?;
+                }
+            }
+            Reaction::LateRegistered(id) => {
+                DropCounters::add(&dropped.late);
+                self.leave_registration(id)?;
+            }
+            Reaction::Deliver {
+                subscription,
+                publication,
+                details,
+                payload,
+            } => {
+                let lost = self
+                    .subscribers
+                    .deliver(subscription, publication, details, payload);
+                dropped.events.fetch_add(lost as u64, Ordering::Relaxed);
+            }
+            Reaction::Invoke {
+                request,
+                registration,
+                details,
+                payload,
+            } => {
+                let answered = if self.phase == Phase::Open {
+                    self.callee.invoke(request, registration, details, payload)
+                } else {
+                    let error = ApplicationError::with_message(uris::UNAVAILABLE, "shutting down");
+                    Some(answer(request, Err(error)))
+                };
+                if let Some(message) = answered {
+                    self.send_answer(request, &message)?;
+                }
+            }
+            Reaction::Interrupt { request } => {
+                if let Some(message) = self.callee.interrupt(request) {
+                    self.send_answer(request, &message)?;
+                }
+            }
+            Reaction::SubscriptionRevoked(id) => self.subscribers.revoke(id),
+            Reaction::RegistrationRevoked(id) => {
+                self.callee.remove(id);
+            }
+            Reaction::End { reply, error } => return Ok(Some((reply, error))),
+            Reaction::Drop(why) => match why {
+                Dropped::Late => DropCounters::add(&dropped.late),
+                Dropped::Unsolicited | Dropped::OutOfPlace | Dropped::Progress => {
+                    DropCounters::add(&dropped.unsolicited);
+                }
+            },
+        }
+        Ok(None)
+    }
+
+    fn settle(&mut self, ticket: Ticket, answer: Answer) -> Result<(), SessionError> {
+        let Ticket { purpose, reply, .. } = ticket;
+        match (purpose, answer) {
+            (Purpose::Subscribe { topic, sink }, Answer::Subscribed(id)) => {
+                let key = sink.key;
+                self.subscribers.add(id, &topic, sink);
+                // The caller may have gone in this very moment.
+                if reply.send(Ok(Answer::Subscribed(id))).is_err()
+                    && self.subscribers.remove(id, key)
+                {
+                    self.leave_subscription(id)?;
+                }
+                if let Some(unused) = self.subscribers.settle(&topic) {
+                    self.leave_subscription(unused)?;
+                }
+            }
+            (Purpose::Subscribe { topic, .. }, answer) => {
+                settle(reply, Ok(answer));
+                if let Some(unused) = self.subscribers.settle(&topic) {
+                    self.leave_subscription(unused)?;
+                }
+            }
+            (Purpose::Register { procedure, handler }, Answer::Registered(id)) => {
+                self.callee.add(id, procedure, handler);
+                if reply.send(Ok(Answer::Registered(id))).is_err() {
+                    self.callee.remove(id);
+                    self.leave_registration(id)?;
+                }
+            }
+            (Purpose::Unregister { registration }, answer) => {
+                self.callee.remove(registration);
+                settle(reply, Ok(answer));
+            }
+            (_, answer) => settle(reply, Ok(answer)),
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, control: Control) -> Result<(), SessionError> {
+        match control {
+            Control::Abandon(request) => {
+                // 0: still queued. It is not written then, because nobody waits for its reply.
+                let request = RequestId(request.load(Ordering::Acquire));
+                let Some((ticket, cancel)) = self.state.abandon(request) else {
+                    return Ok(());
+                };
+                if let Some(cancel) = cancel {
+                    self.send_own(&cancel)?;
+                }
+                match ticket.purpose {
+                    Purpose::Subscribe { topic, .. } => {
+                        if let Some(unused) = self.subscribers.settle(&topic) {
+                            self.leave_subscription(unused)?;
+                        }
+                    }
+                    Purpose::Unregister { registration } => {
+                        self.callee.remove(registration);
+                    }
+                    Purpose::Call
+                    | Purpose::Publish { .. }
+                    | Purpose::Unsubscribe { .. }
+                    | Purpose::Register { .. } => {}
+                }
+            }
+            Control::DropSubscriber(id, key) => {
+                if self.subscribers.remove(id, key) {
+                    self.leave_subscription(id)?;
+                }
+            }
+            Control::DropRegistration(id) => {
+                if self.callee.remove(id) {
+                    self.leave_registration(id)?;
+                }
+            }
+            Control::Close(within) => self.drain(within),
+        }
+        Ok(())
+    }
+
+    fn leave_subscription(&mut self, subscription: SubscriptionId) -> Result<(), SessionError> {
+        let request = self.state.forget(Kind::Unsubscribe);
+        self.send_own(&Message::Unsubscribe {
+            request,
+            subscription,
+        })
+    }
+
+    fn leave_registration(&mut self, registration: RegistrationId) -> Result<(), SessionError> {
+        let request = self.state.forget(Kind::Unregister);
+        self.send_own(&Message::Unregister {
+            request,
+            registration,
+        })
+    }
+
+    /// Sends a small message of our own making.
+    fn send_own(&mut self, message: &Message) -> Result<(), SessionError> {
+        match self.outbox.send(message) {
+            Ok(()) => Ok(()),
+            Err(SendError::Lost(error)) => Err(error),
+            Err(SendError::Refused(error)) => {
+                tracing::error!(%error, "a message of our own cannot be sent");
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a handler's answer; one that cannot be sent becomes an error, so that the caller does
+    /// not wait for nothing.
+    fn send_answer(&mut self, request: RequestId, message: &Message) -> Result<(), SessionError> {
+        let error = match self.outbox.send(message) {
+            Ok(()) => return Ok(()),
+            Err(SendError::Lost(error)) => return Err(error),
+            Err(SendError::Refused(error)) => error,
+        };
+        let uri = match error {
+            CallError::TooLarge { .. } => uris::PAYLOAD_SIZE_EXCEEDED,
+            _ => uris::RUNTIME_ERROR,
+        };
+        let error = ApplicationError::with_message(uri, &error.to_string());
+        self.send_own(&answer(request, Err(error)))
+    }
+
+    fn drain(&mut self, within: Duration) {
+        self.shared.refuse_requests();
+        let until = Instant::now() + within;
+        match &mut self.phase {
+            Phase::Open => self.phase = Phase::Draining(until),
+            Phase::Draining(earlier) => *earlier = until.min(*earlier),
+            Phase::Leaving(_) => {}
+        }
+    }
+
+    fn leave_when_drained(&mut self) -> Result<(), SessionError> {
+        let is_drained = matches!(self.phase, Phase::Draining(_))
+            && self.shared.in_flight() == 0
+            && self.callee.is_idle();
+        if is_drained {
+            self.say_goodbye()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn say_goodbye(&mut self) -> Result<(), SessionError> {
+        self.phase = Phase::Leaving(Instant::now() + GOODBYE_WAIT);
+        let goodbye = self.state.goodbye();
+        self.send_own(&goodbye)
+    }
+
+    fn beat(&mut self) -> Result<(), SessionError> {
+        let period = self.shared.config.heartbeat.unwrap_or_default();
+        if let Some(since) = self.outbox.unflushed_since {
+            let stalled = since.elapsed();
+            if stalled >= period * MAX_UNANSWERED_PINGS {
+                return Err(SessionError::Stalled(stalled));
+            }
+        }
+        if self.unanswered_pings >= MAX_UNANSWERED_PINGS {
+            return Err(SessionError::Unresponsive(self.unanswered_pings));
+        }
+        self.unanswered_pings += 1;
+        self.outbox.ping().map_err(lost)
+    }
+
+    async fn finish(&mut self, last_word: Option<Message>, error: SessionError) {
+        // First nobody may choose this session any more: whoever gets a request back looks for
+        // another one at once.
+        self.shared.refuse_requests();
+        self.shared.ended.send_replace(Some(error.clone()));
+        for ticket in self.state.end() {
+            let lost = CallError::Disconnected(error.clone());
+            settle(ticket.reply, Err(Unsent::Failed(lost)));
+        }
+        self.queue.close();
+        for command in self.batch.drain(..) {
+            give_back(command, &error);
+        }
+        while let Some(command) = self.queue.recv().await {
+            give_back(command, &error);
+        }
+        self.subscribers.clear();
+        self.callee.end().await;
+        take_leave(&mut self.outbox.writer, self.outbox.serializer, last_word).await;
+    }
+}
+
+/// However the task ends, also when its owner drops it: nobody is left waiting.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.shared.refuse_requests();
+        self.shared.ended.send_if_modified(|ended| {
+            let is_news = ended.is_none();
+            ended.get_or_insert(SessionError::Closed);
+            is_news
+        });
+    }
+}
+
+async fn tick(heartbeat: &mut Option<Interval>) {
+    match heartbeat {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn give_back(command: Command, error: &SessionError) {
+    let returned = Unsent::Returned(Box::new(command.message), error.clone());
+    settle(command.reply, Err(returned));
+}
+
+/// Hands the answer over. If nobody waits for it any more, that is no fault of anybody's.
+fn settle(reply: oneshot::Sender<Result<Answer, Unsent>>, answer: Result<Answer, Unsent>) {
+    drop(reply.send(answer));
+}
+
+fn protocol_violation() -> Message {
+    Message::Abort {
+        details: Map::from([(
+            "message".to_owned(),
+            Value::from("the frame holds no WAMP message"),
+        )]),
+        reason: uris::PROTOCOL_VIOLATION.to_owned(),
+        payload: crate::wamp::message::Payload::default(),
+    }
+}
+
+/// The writing half, with what decides whether a message may be written.
+#[derive(Debug)]
+struct Outbox {
+    writer: FrameWriter,
+    serializer: Serializer,
+    max_message_bytes: usize,
+    unflushed_since: Option<Instant>,
+}
+
+enum SendError {
+    /// The message may not be sent; the session is as it was.
+    Refused(CallError),
+    /// The connection is gone.
+    Lost(SessionError),
+}
+
+impl From<EncodeError> for SendError {
+    fn from(error: EncodeError) -> Self {
+        SendError::Refused(CallError::Encode(error))
+    }
+}
+
+impl Outbox {
+    fn send(&mut self, message: &Message) -> Result<(), SendError> {
+        let frame = self.serializer.encode(message)?;
+        let limit = self.max_message_bytes.min(self.writer.max_message_bytes());
+        if frame.len() > limit {
+            return Err(SendError::Refused(CallError::TooLarge {
+                bytes: frame.len(),
+                limit,
+            }));
+        }
+        self.unflushed_since.get_or_insert_with(Instant::now);
+        self.writer
+            .feed(frame)
+            .map_err(|error| SendError::Lost(lost(error)))
+    }
+
+    fn ping(&mut self) -> Result<(), TransportError> {
+        self.unflushed_since.get_or_insert_with(Instant::now);
+        self.writer.ping()
+    }
+}
