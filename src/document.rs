@@ -19,6 +19,7 @@ use indexmap::IndexMap;
 use crate::diagnostic::{Diagnostic, Excerpt, Location, SourceId, Span};
 use crate::value::{Map, Value};
 
+pub use self::toml::to_toml;
 pub use reader::ObjectReader;
 
 /// A parsed text and what is needed to point into it.

@@ -10,4 +10,6 @@ pub mod diagnostic;
 pub mod document;
 pub mod problem;
 pub mod wamp;
+pub mod realm;
 pub mod gateway;
+pub mod config;

@@ -147,6 +147,16 @@ impl<'d> ObjectReader<'d> {
         None
     }
 
+    /// Reads a duration that is not zero.
+    pub fn positive_duration(&self, key: &'static str) -> Option<Duration> {
+        let duration = self.duration(key)?;
+        if duration.is_zero() {
+            let node = self.members.get(key)?;
+            return self.refuse_value(node, "expected more than zero");
+        }
+        Some(duration)
+    }
+
     /// Reads a list.
     pub fn list(&self, key: &'static str) -> Option<&'d [Node]> {
         self.get(key).and_then(|node| match &node.kind {
@@ -212,6 +222,11 @@ impl<'d> ObjectReader<'d> {
         self.findings
             .push(Diagnostic::error(Code::BadValue, location, message));
         None
+    }
+
+    /// Reports a finding of the caller's own.
+    pub fn push(&self, finding: Diagnostic) {
+        self.findings.push(finding);
     }
 
     /// Reports unknown and missing keys.

@@ -33,6 +33,15 @@ pub(super) fn parse(mut builder: Builder<'_>) -> Result<Document, Vec<Diagnostic
     }
 }
 
+/// Writes a map as TOML; nulls, which TOML has none of, must not be in it.
+///
+/// # Panics
+///
+/// If `value` is no map or holds null or an integer beyond 63 bits.
+pub fn to_toml(value: &Value) -> String {
+    toml::to_string(value).expect("maps of texts, numbers and lists are TOML")
+}
+
 fn read_table(
     builder: &mut Builder<'_>,
     parent: u32,
