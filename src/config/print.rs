@@ -1,0 +1,56 @@
+//! `--print-config`: the configuration as TOML that could be read again, but for secrets.
+
+use super::settings::{FORMATS, LEVELS};
+use super::{Config, Router};
+use crate::document::to_toml;
+use crate::realm::{show_duration, show_router};
+use crate::value::{Map, Value};
+
+pub(super) fn print(config: &Config) -> String {
+    let http = &config.http;
+    let listen = http.listen.iter().map(|address| address.to_string().into());
+    let router = match &config.router {
+        Router::Embedded { sessions, .. } | Router::Remote(sessions) => show_router(sessions),
+    };
+    let format = FORMATS
+        .iter()
+        .find(|(_, format)| *format == config.log.format);
+    let level = LEVELS.iter().find(|(_, level)| *level == config.log.level);
+    let dir = |path: &std::path::Path| table([("dir", path.to_string_lossy().as_ref().into())]);
+    let all = table([
+        (
+            "http",
+            table([
+                ("listen", Value::List(listen.collect())),
+                ("trusted_proxies", Value::List(Vec::new())),
+                ("proxy_protocol", "off".into()),
+                ("header_timeout", show_duration(http.header_timeout).into()),
+                ("idle_timeout", show_duration(http.idle_timeout).into()),
+                ("max_connections", Value::from(http.max_connections as u64)),
+                ("drain_timeout", show_duration(http.drain_timeout).into()),
+            ]),
+        ),
+        ("router", router.into()),
+        ("specs", dir(&config.specs_dir)),
+        ("realms", dir(&config.realms_dir)),
+        (
+            "log",
+            table([
+                ("format", format.map_or("auto", |(word, _)| *word).into()),
+                ("level", level.map_or("info", |(word, _)| *word).into()),
+            ]),
+        ),
+    ]);
+    let mut text = to_toml(&all);
+    if let Router::Embedded { listen, .. } = config.router {
+        let note = format!("[router] # no `urls`: the embedded router, on ws://{listen}/ws\n");
+        text = text.replacen("[router]\n", &note, 1);
+    }
+    text
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::from(Map::from_iter(
+        entries.map(|(key, value)| (key.to_owned(), value)),
+    ))
+}

@@ -1,0 +1,229 @@
+//! The keys of the configuration and how each is read.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::{Config, EMBEDDED_LISTEN, Http, Log, LogFormat, LogLevel, Router};
+use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::document::{Document, Node, ObjectReader};
+use crate::realm;
+use crate::value::Value;
+
+/// How the text of a variable or flag is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    /// Texts, separated by commas.
+    List,
+}
+
+impl Kind {
+    /// Writes the text as a TOML value. A number that is none becomes a text, so that the reader
+    /// words the finding.
+    pub(super) fn to_toml(self, text: &str) -> String {
+        match self {
+            Kind::Number if text.trim().parse::<i64>().is_ok() => text.trim().to_owned(),
+            Kind::Text | Kind::Number => quoted(text),
+            Kind::List => {
+                let items = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty());
+                let items: Vec<_> = items.map(quoted).collect();
+                format!("[{}]", items.join(", "))
+            }
+        }
+    }
+}
+
+/// JSON's quoting is TOML's too.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// Every setting that a variable can make.
+pub(super) const KEYS: &[(&str, Kind)] = &[
+    ("http.listen", Kind::List),
+    ("http.trusted_proxies", Kind::List),
+    ("http.proxy_protocol", Kind::Text),
+    ("http.header_timeout", Kind::Text),
+    ("http.idle_timeout", Kind::Text),
+    ("http.max_connections", Kind::Number),
+    ("http.drain_timeout", Kind::Text),
+    ("router.urls", Kind::List),
+    ("router.serializers", Kind::List),
+    ("router.sessions", Kind::Number),
+    ("router.max_message_bytes", Kind::Number),
+    ("router.max_in_flight", Kind::Number),
+    ("router.auth.method", Kind::Text),
+    ("router.auth.authid", Kind::Text),
+    ("router.auth.secret", Kind::Text),
+    ("router.heartbeat", Kind::Text),
+    ("router.connect_timeout", Kind::Text),
+    ("router.reconnect.min", Kind::Text),
+    ("router.reconnect.max", Kind::Text),
+    ("router.uri_check", Kind::Text),
+    ("specs.dir", Kind::Text),
+    ("realms.dir", Kind::Text),
+    ("log.format", Kind::Text),
+    ("log.level", Kind::Text),
+];
+
+/// Returns how the text of a setting is understood; none where there is no such setting.
+pub(super) fn kind(key: &str) -> Option<Kind> {
+    let (_, kind) = KEYS.iter().find(|(name, _)| *name == key)?;
+    Some(*kind)
+}
+
+/// Tables that are documented and come with a later version.
+const LATER: &[&str] = &["https", "admin", "store", "telemetry"];
+
+pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> Config {
+    let mut config = Config {
+        specs_dir: folder.join("specs"),
+        realms_dir: folder.join("realms"),
+        ..Config::default()
+    };
+    let Some(root) = ObjectReader::new(document, document.root(), findings) else {
+        return config;
+    };
+    for table in LATER {
+        if let Some(node) = root.get(table) {
+            refuse_later(&root, node, &format!("`[{table}]` is not built yet"));
+        }
+    }
+    if let Some(http) = root.object("http") {
+        read_http(&http, &mut config.http);
+        http.finish();
+    }
+    if let Some(router) = root.object("router") {
+        config.router = read_router(&router);
+        router.finish();
+    }
+    for (table, dir) in [
+        ("specs", &mut config.specs_dir),
+        ("realms", &mut config.realms_dir),
+    ] {
+        if let Some(reader) = root.object(table) {
+            read_dir(&reader, document, folder, dir);
+            reader.finish();
+        }
+    }
+    if let Some(log) = root.object("log") {
+        read_log(&log, &mut config.log);
+        log.finish();
+    }
+    root.finish();
+    config
+}
+
+fn refuse_later(reader: &ObjectReader<'_>, node: &Node, message: &str) {
+    let location = reader.document().location(node.id);
+    let finding = Diagnostic::error(Code::NotBuilt, location, message);
+    reader.push(finding.with_hint("it comes with a later version; remove it"));
+}
+
+fn read_http(reader: &ObjectReader<'_>, http: &mut Http) {
+    if let Some(texts) = reader.texts("listen") {
+        http.listen = texts
+            .iter()
+            .filter_map(|(node, text)| address(reader, node, text))
+            .collect();
+        if texts.is_empty()
+            && let Some(node) = reader.get("listen")
+        {
+            reader.refuse_value::<()>(node, "expected at least one address");
+        }
+    }
+    // The neutral values of what is not built are accepted, so that a whole file can be kept.
+    let proxies = reader.list("trusted_proxies").and_then(<[Node]>::first);
+    if let Some(node) = proxies {
+        refuse_later(reader, node, "trusted proxies are not built yet");
+    }
+    let modes = [("off", true), ("optional", false), ("required", false)];
+    if reader.one_of("proxy_protocol", &modes) == Some(false)
+        && let Some(node) = reader.get("proxy_protocol")
+    {
+        refuse_later(reader, node, "the PROXY protocol is not built yet");
+    }
+    set(
+        &mut http.header_timeout,
+        reader.positive_duration("header_timeout"),
+    );
+    set(
+        &mut http.idle_timeout,
+        reader.positive_duration("idle_timeout"),
+    );
+    set(&mut http.drain_timeout, reader.duration("drain_timeout"));
+    let connections = reader.unsigned_within("max_connections", 1, 1_000_000);
+    set(
+        &mut http.max_connections,
+        connections.and_then(|count| usize::try_from(count).ok()),
+    );
+}
+
+/// The same members as in a realm, but that `urls` may be absent.
+fn read_router(reader: &ObjectReader<'_>) -> Router {
+    let sessions = realm::read_router(reader);
+    if reader.get("urls").is_some() {
+        Router::Remote(sessions)
+    } else {
+        Router::Embedded {
+            listen: EMBEDDED_LISTEN,
+            sessions,
+        }
+    }
+}
+
+fn read_dir(reader: &ObjectReader<'_>, document: &Document, folder: &Path, dir: &mut PathBuf) {
+    let Some(text) = reader.text("dir") else {
+        return;
+    };
+    let from_file = reader
+        .get("dir")
+        .is_some_and(|node| document.location(node.id).file.as_deref() == document.file());
+    *dir = if from_file {
+        folder.join(text)
+    } else {
+        PathBuf::from(text)
+    };
+}
+
+fn read_log(reader: &ObjectReader<'_>, log: &mut Log) {
+    set(&mut log.format, reader.one_of("format", &FORMATS));
+    set(&mut log.level, reader.one_of("level", &LEVELS));
+}
+
+/// The words of `log.format`.
+pub(super) const FORMATS: [(&str, LogFormat); 3] = [
+    ("auto", LogFormat::Auto),
+    ("text", LogFormat::Text),
+    ("json", LogFormat::Json),
+];
+
+/// The words of `log.level`.
+pub(super) const LEVELS: [(&str, LogLevel); 6] = [
+    ("off", LogLevel::Off),
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+fn address(reader: &ObjectReader<'_>, node: &Node, text: &str) -> Option<SocketAddr> {
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => reader.refuse_value(
+            node,
+            "expected an address and a port, for example `127.0.0.1:18080` or `[::1]:18080`",
+        ),
+    }
+}
+
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}

@@ -1,0 +1,252 @@
+use std::path::Path;
+
+use super::*;
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn load(file: &str, environment: &[(&str, &str)], flags: &[Override]) -> Result<Config, String> {
+    let sources = Sources {
+        file: Some((Path::new("conf/wampgate.toml"), file)),
+        environment: variables(environment),
+        flags: flags.to_vec(),
+    };
+    match Config::load(&sources) {
+        Ok((config, _)) => Ok(config),
+        Err(findings) => Err(findings
+            .iter()
+            .map(|f| f.render(false))
+            .collect::<Vec<_>>()
+            .join("\n\n")),
+    }
+}
+
+fn flag(origin: &str, key: &str, value: &str) -> Override {
+    Override {
+        origin: origin.to_owned(),
+        key: key.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+#[test]
+fn nothing_at_all_is_the_defaults() {
+    let (config, warnings) = Config::load(&Sources::default()).unwrap();
+    assert!(warnings.is_empty());
+    insta::assert_snapshot!(config.to_toml(), @r##"
+    [http]
+    listen = ["127.0.0.1:18080"]
+    trusted_proxies = []
+    proxy_protocol = "off"
+    header_timeout = "5s"
+    idle_timeout = "60s"
+    max_connections = 10000
+    drain_timeout = "30s"
+
+    [router] # no `urls`: the embedded router, on ws://127.0.0.1:8080/ws
+    serializers = ["msgpack", "cbor", "json"]
+    sessions = 2
+    max_message_bytes = 16777216
+    max_in_flight = 1024
+    heartbeat = "15s"
+    connect_timeout = "8s"
+    uri_check = "loose"
+
+    [router.auth]
+    method = "anonymous"
+
+    [router.reconnect]
+    min = "200ms"
+    max = "30s"
+
+    [specs]
+    dir = "specs"
+
+    [realms]
+    dir = "realms"
+
+    [log]
+    format = "auto"
+    level = "info"
+    "##);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file() {
+    let file = "[http]\nlisten = ['127.0.0.1:1']\nidle_timeout = '7s'\nmax_connections = 3\n\
+                [specs]\ndir = 'apis'";
+    let environment = [
+        ("WAMPGATE_HTTP__LISTEN", "127.0.0.1:2, [::1]:3"),
+        ("WAMPGATE_HTTP__MAX_CONNECTIONS", "4"),
+        ("WAMPGATE_REALMS__DIR", "elsewhere"),
+        ("WAMPGATE_CONFIG", "not a setting"),
+        ("PATH", "/bin"),
+    ];
+    let flags = [flag("--listen", "http.listen", "127.0.0.1:9")];
+    let config = load(file, &environment, &flags).unwrap();
+    assert_eq!(config.http.listen, ["127.0.0.1:9".parse().unwrap()]);
+    assert_eq!(config.http.max_connections, 4);
+    assert_eq!(config.http.idle_timeout, Duration::from_secs(7));
+    assert_eq!(
+        config.specs_dir,
+        Path::new("conf/apis"),
+        "begins at the file's folder"
+    );
+    assert_eq!(
+        config.realms_dir,
+        Path::new("elsewhere"),
+        "begins where the program does"
+    );
+    let config = load(file, &environment, &[]).unwrap();
+    assert_eq!(config.http.listen.len(), 2);
+}
+
+#[test]
+fn a_router_elsewhere_takes_its_secret_from_the_environment_and_never_shows_it() {
+    let file = "[router]\nurls = ['ws://router:8080/ws']\nserializers = ['cbor']\n\
+                [router.auth]\nmethod = 'ticket'\nauthid = 'gateway'\nsecret = '${TICKET}'";
+    let config = load(
+        file,
+        &[("TICKET", "hush"), ("WAMPGATE_ROUTER__SESSIONS", "5")],
+        &[],
+    )
+    .unwrap();
+    let Router::Remote(router) = &config.router else {
+        panic!("{:?}", config.router)
+    };
+    assert_eq!(router.sessions, 5);
+    assert_eq!(router.auth.authid(), Some("gateway"));
+    assert!(!format!("{config:?} {}", config.to_toml()).contains("hush"));
+    // What was printed can be read again.
+    load(&config.to_toml(), &[], &[]).unwrap();
+}
+
+#[test]
+fn every_finding_comes_at_once_and_names_its_origin() {
+    let file = "[http]\nlisten = ['localhost']\nidel_timeout = '5s'\nheader_timeout = '5'\n\
+                proxy_protocol = 'required'\ntrusted_proxies = ['10.0.0.0/8']\n\
+                [router]\nurls = ['wss://router/ws', 'http://router']\nserializers = []\n\
+                auth = { method = 'scram', authid = 'a', secret = 'hush' }\n\
+                [admin]\nlisten = '127.0.0.1:18081'\n[log]\nlevel = 'inof'\n";
+    let environment = [
+        ("WAMPGATE_HTTP__MAX_CONNECTIONS", "many"),
+        ("WAMPGATE_HTTP__LISTN", "127.0.0.1:1"),
+    ];
+    let flags = [flag("--listen", "http.drain_timeout", "soon")];
+    insta::assert_snapshot!(load(file, &environment, &flags).unwrap_err(), @r##"
+    error[D005]: there is no setting `http.listn`
+      --> WAMPGATE_HTTP__LISTN
+       = did you mean `WAMPGATE_HTTP__LISTEN`?
+
+    error[D008]: expected an address and a port, for example `127.0.0.1:18080` or `[::1]:18080`
+      --> conf/wampgate.toml:2:11 at /http/listen/0
+       |
+     2 | listen = ['localhost']
+       |           ^^^^^^^^^^^
+
+    error[D005]: unknown key `idel_timeout`
+      --> conf/wampgate.toml:3:1 at /http/idel_timeout
+       |
+     3 | idel_timeout = '5s'
+       | ^^^^^^^^^^^^ did you mean `idle_timeout`?
+
+    error[R303]: `header_timeout`: expected a duration
+      --> conf/wampgate.toml:4:18 at /http/header_timeout
+       |
+     4 | header_timeout = '5'
+       |                  ^^^ a number and one of `ms`, `s`, `m`, `h`, for example `"5s"`
+
+    error[D012]: the PROXY protocol is not built yet
+      --> conf/wampgate.toml:5:18 at /http/proxy_protocol
+       |
+     5 | proxy_protocol = 'required'
+       |                  ^^^^^^^^^^ it comes with a later version; remove it
+
+    error[D012]: trusted proxies are not built yet
+      --> conf/wampgate.toml:6:20 at /http/trusted_proxies/0
+       |
+     6 | trusted_proxies = ['10.0.0.0/8']
+       |                    ^^^^^^^^^^^^ it comes with a later version; remove it
+
+    error[D012]: `wss` routers are not built yet
+      --> conf/wampgate.toml:8:9 at /router/urls/0
+       |
+     8 | urls = ['wss://router/ws', 'http://router']
+       |         ^^^^^^^^^^^^^^^^^ use a `ws://` listener of the router
+
+    error[R302]: not a router's URL
+      --> conf/wampgate.toml:8:28 at /router/urls/1
+       |
+     8 | urls = ['wss://router/ws', 'http://router']
+       |                            ^^^^^^^^^^^^^^^ for example `ws://127.0.0.1:8080/ws`
+
+    error[D008]: `serializers`: expected at least one
+      --> conf/wampgate.toml:9:15 at /router/serializers
+       |
+     9 | serializers = []
+       |               ^^
+
+    error[D012]: this method is not built yet
+      --> conf/wampgate.toml:10:19 at /router/auth/method
+       |
+    10 | auth = { method = 'scram', authid = 'a', secret = ****** }
+       |                   ^^^^^^^ use `anonymous`, `ticket` or `wampcra`
+
+    error[D012]: `[admin]` is not built yet
+      --> conf/wampgate.toml:11:1 at /admin
+       |
+    11 | [admin]
+       | ^^^^^^^ it comes with a later version; remove it
+
+    error[D008]: `level`: expected `off` or `error` or `warn` or `info` or `debug` or `trace`
+      --> conf/wampgate.toml:14:9 at /log/level
+       |
+    14 | level = 'inof'
+       |         ^^^^^^ did you mean `info`?
+
+    error[R303]: `drain_timeout`: expected a duration
+      --> --listen:1:22 at /http/drain_timeout
+       |
+     1 | http.drain_timeout = "soon"
+       |                      ^^^^^^ a number and one of `ms`, `s`, `m`, `h`, for example `"5s"`
+
+    error[D006]: `max_connections`: found text, expected an integer
+      --> WAMPGATE_HTTP__MAX_CONNECTIONS:1:24 at /http/max_connections
+       |
+     1 | http.max_connections = "many"
+       |                        ^^^^^^
+    "##);
+}
+
+#[test]
+fn every_setting_can_be_made_by_a_variable() {
+    // A key that the reader knows and the table lacks would be a finding for its variable only.
+    let config = load(
+        "[router]\nurls = ['ws://r']\nauth = { method = 'ticket', authid = 'a', secret = 'b' }",
+        &[],
+        &[],
+    )
+    .unwrap();
+    let printed = Document::parse_toml(None, &config.to_toml()).unwrap();
+    let mut keys = Vec::new();
+    collect("", printed.root(), &mut keys);
+    for key in &keys {
+        assert!(settings::kind(key).is_some(), "{key}");
+    }
+    assert_eq!(keys.len(), settings::KEYS.len(), "{keys:?}");
+}
+
+fn collect(prefix: &str, node: &crate::document::Node, keys: &mut Vec<String>) {
+    match node.as_map() {
+        Some(members) => {
+            for (key, node) in members {
+                collect(&format!("{prefix}.{key}"), node, keys);
+            }
+        }
+        None => keys.push(prefix.trim_start_matches('.').to_owned()),
+    }
+}
