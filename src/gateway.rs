@@ -2,4 +2,5 @@
 
 pub mod body;
 pub mod codec;
+pub mod listener;
 pub mod negotiate;
