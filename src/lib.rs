@@ -12,5 +12,6 @@ pub mod problem;
 pub mod mops;
 pub mod wamp;
 pub mod realm;
+pub mod devrouter;
 pub mod gateway;
 pub mod config;

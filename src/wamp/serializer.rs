@@ -73,12 +73,12 @@ pub enum DecodeError {
         /// What is wrong.
         detail: String,
     },
-    /// A request whose only fault is its URI, so that it can be answered.
+    /// A message whose only fault is its URI, so that a request can be answered.
     #[error("invalid URI in {name}: {detail}", name = code::name(*code).unwrap_or("message"))]
     InvalidUri {
         /// The message code; see [`code`].
         code: u64,
-        /// The request, where the message has one.
+        /// The request, where the message has one; none for a PUBLISH that wants no answer.
         request: Option<RequestId>,
         /// What is wrong.
         detail: String,
@@ -401,7 +401,7 @@ mod tests {
         for frame in [
             r#"[48,9,{},"a b"]"#,
             r#"[48,9,{},""]"#,
-            r#"[16,9,{},"com..x",[1]]"#,
+            r#"[16,9,{"acknowledge":true},"com..x",[1]]"#,
             r#"[32,9,{},"com..x"]"#,
             r#"[32,9,{"match":"exact"},"com."]"#,
             r#"[64,9,{"match":"wildcard"},"com. .x"]"#,
@@ -416,6 +416,10 @@ mod tests {
                 other => panic!("{frame}: {other:?}"),
             }
         }
+        assert!(matches!(
+            decode(r#"[16,9,{},"com..x"]"#, Reading::Strict),
+            Err(DecodeError::InvalidUri { request: None, .. })
+        ));
         assert!(decode(r#"[32,9,{"match":"wildcard"},"com..x"]"#, Reading::Strict).is_ok());
         assert!(decode(r#"[32,9,{"match":"prefix"},"com."]"#, Reading::Strict).is_ok());
         // A fault of another kind goes first: the message as a whole cannot be trusted.

@@ -133,6 +133,13 @@ fn check_attributes(message: &Message, expected: &Map, place: &str) {
     }
 }
 
+/// Ids and texts under the vectors' names for them, and the message's dict.
+type Parts<'a> = (
+    Vec<(&'static str, u64)>,
+    Vec<(&'static str, &'a str)>,
+    Option<&'a Map>,
+);
+
 /// Returns the attribute that the vectors call `name`; nothing stands for an empty payload.
 fn attribute(message: &Message, name: &str) -> Option<Value> {
     let payload = payload(message);
@@ -163,7 +170,7 @@ fn attribute(message: &Message, name: &str) -> Option<Value> {
         }
         _ => {}
     }
-    let (ids, texts, dict): (Vec<(&str, u64)>, Vec<(&str, &str)>, Option<&Map>) = match message {
+    let (ids, texts, dict): Parts<'_> = match message {
         Message::Hello { realm, details } => (vec![], vec![("realm", realm)], Some(details)),
         Message::Welcome { session, details } => {
             (vec![("session_id", session.0)], vec![], Some(details))

@@ -256,6 +256,11 @@ impl Reader {
         let (request, options) = self.request_and_options()?;
         let (uri, uri_fault) = self.uri(uri_name)?;
         let payload = self.payload(&options)?;
+        let is_acknowledged = options.get("acknowledge") == Some(&Value::Bool(true));
+        if self.code == code::PUBLISH && !is_acknowledged {
+            // Nobody waits for an answer, and some clients leave over one that they did not ask for.
+            self.request = None;
+        }
         self.answerable(uri_fault)?;
         Ok((request, options, uri, payload))
     }

@@ -1,0 +1,292 @@
+//! The embedded WAMP router, for development and tests: it needs no installation, forgets everything
+//! when it stops, and lets anybody in.
+//!
+//! ```text
+//! connection  one client: handshake, decoding (strict), its queue, leaving
+//! realm       the sessions of a realm: dispatches their requests and writes to their queues
+//! broker      who subscribes to what          dealer   who offers what, and which calls are open
+//! options     what a client may ask for and this router does not do
+//! ```
+//!
+//! Its reading is as strict as our client's is tolerant: a malformed message ends the session with
+//! ABORT `wamp.error.protocol_violation`, and an option that it knows but does not do is refused
+//! rather than ignored. It announces only what it does.
+//!
+//! A realm is one lock around plain maps. A request is handled whole under it, and what goes out is
+//! put into the receivers' queues before it is released, so each receiver sees things in the order
+//! in which they happened. A queue is bounded in bytes: a session that does not read is dropped.
+//!
+//! What it does not do: authentication other than anonymous, patterns, shared registrations,
+//! progress, timeouts, retained events, meta procedures.
+//! Read `devrouter/connection.rs` next, then `devrouter/realm.rs`.
+
+mod broker;
+mod connection;
+mod dealer;
+mod options;
+mod realm;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::uri::Uri;
+use crate::wamp::serializer::Serializer;
+use crate::wamp::transport::{Transport, memory, websocket};
+use realm::Realm;
+
+/// Frames that one direction of an in-process connection holds.
+const IN_PROCESS_FRAMES: usize = 256;
+
+/// How long to wait after a failed `accept`: out of file descriptors, it fails again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the router serves and how much of it.
+#[derive(Debug, Clone)]
+pub struct DevRouterConfig {
+    /// The realms that exist from the start.
+    pub realms: Vec<Uri>,
+    /// Whether a realm comes to be when a client first names it.
+    pub creates_realms: bool,
+    /// The most realms that exist at once, if clients may create them.
+    pub max_realms: usize,
+    /// The most connections at once; those beyond it are closed unanswered.
+    pub max_connections: usize,
+    /// The longest message, in bytes, in either direction.
+    pub max_message_bytes: usize,
+    /// How many bytes may wait for one session to read them before it is dropped.
+    pub max_queued_bytes: usize,
+    /// The most calls that one session may have open.
+    pub max_open_calls: usize,
+    /// The most registrations, and the most subscriptions, of one session.
+    pub max_entries: usize,
+    /// How long a client may take for the WebSocket handshake, and then for its HELLO.
+    pub handshake_timeout: Duration,
+    /// How long a client may take to answer GOODBYE.
+    pub goodbye_timeout: Duration,
+    /// What WebSocket clients may choose from.
+    pub serializers: Vec<Serializer>,
+}
+
+impl Default for DevRouterConfig {
+    fn default() -> Self {
+        Self {
+            realms: Vec::new(),
+            creates_realms: false,
+            max_realms: 1_000,
+            max_connections: 10_000,
+            max_message_bytes: 16 << 20,
+            max_queued_bytes: 64 << 20,
+            max_open_calls: 10_000,
+            max_entries: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            goodbye_timeout: Duration::from_secs(2),
+            serializers: Serializer::ALL.to_vec(),
+        }
+    }
+}
+
+/// A running router; owns all its tasks. Dropping it drops every connection without a word.
+#[derive(Debug)]
+pub struct Router {
+    shared: Arc<Shared>,
+    /// The listeners, which own their connections, and the connections in process.
+    ///
+    /// A std mutex: held to add a task or to take the set, never across an await.
+    tasks: Mutex<JoinSet<()>>,
+    phase: watch::Sender<Phase>,
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Shared {
+    config: DevRouterConfig,
+    /// Sharded, as every joining session looks its realm up and may create it.
+    realms: DashMap<String, Arc<Realm>>,
+    connections: Arc<Semaphore>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Sessions are being told GOODBYE.
+    Leaving,
+}
+
+/// Where a router listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    /// The address, with the port that the system chose if it was asked to.
+    pub local_addr: SocketAddr,
+}
+
+impl Listening {
+    /// Returns the URL for WebSocket clients.
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.local_addr)
+    }
+}
+
+impl Router {
+    /// Builds a router that nobody can reach yet.
+    pub fn new(config: DevRouterConfig) -> Self {
+        tracing::warn!(
+            "the embedded router is for development and tests: anybody may join, and it keeps nothing"
+        );
+        let realms = DashMap::new();
+        for realm in &config.realms {
+            realms.insert(realm.to_string(), Arc::new(Realm::new(realm, &config)));
+        }
+        Self {
+            shared: Arc::new(Shared {
+                connections: Arc::new(Semaphore::new(config.max_connections)),
+                config,
+                realms,
+            }),
+            tasks: Mutex::new(JoinSet::new()),
+            phase: watch::Sender::new(Phase::Serving),
+        }
+    }
+
+    /// Serves WebSocket clients at `address`, at any path, until the router stops.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when the address cannot be had.
+    pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
+        let listener = TcpListener::bind(address).await?;
+        let local_addr = listener.local_addr()?;
+        tracing::info!(
+            router.address = %local_addr,
+            "embedded router listening on {local_addr}"
+        );
+        self.own(serve_listener(
+            Arc::clone(&self.shared),
+            listener,
+            self.phase.subscribe(),
+        ));
+        Ok(Listening { local_addr })
+    }
+
+    /// Joins a client in this process; it speaks first, as over a socket.
+    ///
+    /// Must be called within a tokio runtime. On a router that has stopped, or is full, the
+    /// transport's other end is gone.
+    pub fn connect_in_process(&self, serializer: Serializer) -> Transport {
+        let (ours, theirs) = memory::pair(
+            serializer,
+            IN_PROCESS_FRAMES,
+            self.shared.config.max_message_bytes,
+        );
+        if let Ok(permit) = Arc::clone(&self.shared.connections).try_acquire_owned() {
+            let shared = Arc::clone(&self.shared);
+            let phase = self.phase.subscribe();
+            self.own(async move {
+                connection::serve(&shared, ours, phase).await;
+                drop(permit);
+            });
+        }
+        theirs
+    }
+
+    /// Ends every session with GOODBYE `wamp.close.system_shutdown`, waits for the answers as long
+    /// as configured, and returns when all tasks have ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the connections that are left.
+    pub async fn shutdown(&self) {
+        self.shared.connections.close();
+        self.phase.send_replace(Phase::Leaving);
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Drops every connection and listener without a word, as a crash would; for tests.
+    pub async fn kill(&self) {
+        self.shared.connections.close();
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        tasks.shutdown().await;
+    }
+
+    fn own(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Returns a realm, which may come to be by this.
+    fn realm(&self, name: &str) -> Option<Arc<Realm>> {
+        if let Some(realm) = self.realms.get(name) {
+            return Some(Arc::clone(&realm));
+        }
+        if !self.config.creates_realms || self.realms.len() >= self.config.max_realms {
+            return None;
+        }
+        let uri = Uri::parse(name, crate::uri::UriCheck::Loose).ok()?;
+        let realm = self
+            .realms
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Realm::new(&uri, &self.config)));
+        Some(Arc::clone(&realm))
+    }
+}
+
+/// Accepts until the router stops, and then waits for the connections, which it owns.
+async fn serve_listener(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = phase.wait_for(|phase| *phase == Phase::Leaving) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("embedded router cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+            tracing::warn!("embedded router is full: a connection is refused");
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        let phase = phase.clone();
+        connections.spawn(async move {
+            let config = &shared.config;
+            let opened = websocket::accept(
+                stream,
+                &config.serializers,
+                config.max_message_bytes,
+                config.handshake_timeout,
+            )
+            .await;
+            match opened {
+                Ok(transport) => connection::serve(&shared, transport, phase).await,
+                Err(error) => tracing::debug!("embedded router: {error}"),
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}

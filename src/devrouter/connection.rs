@@ -1,0 +1,301 @@
+//! The life of one client's connection: HELLO, requests, and how it ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::realm::{Joined, Outbox, Queued, Realm, Violation};
+use super::{Phase, Shared};
+use crate::value::{Map, Value};
+use crate::wamp::id::SessionId;
+use crate::wamp::message::{Message, Payload};
+use crate::wamp::serializer::{DecodeError, Reading, Serializer};
+use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, Transport};
+
+/// A batch ends here, so that reading has its turn.
+const MAX_BATCH_BYTES: usize = 256 * 1024;
+
+const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
+
+/// Serves one connection to its end.
+pub(super) async fn serve(shared: &Shared, transport: Transport, phase: watch::Receiver<Phase>) {
+    let serializer = transport.serializer();
+    let (reader, writer) = transport.split();
+    let connection = Connection {
+        serializer,
+        reader,
+        writer,
+        phase,
+        patience: shared.config.goodbye_timeout,
+    };
+    connection.serve(shared).await;
+}
+
+struct Connection {
+    serializer: Serializer,
+    reader: FrameReader,
+    writer: FrameWriter,
+    phase: watch::Receiver<Phase>,
+    /// How long to wait for the peer once the end is near.
+    patience: Duration,
+}
+
+/// How a session ends.
+enum End {
+    /// The peer said GOODBYE and wants an answer.
+    Goodbye,
+    /// Both have said GOODBYE, or the peer is gone.
+    Over,
+    /// The router stops.
+    Shutdown,
+    /// The peer broke the protocol and is told how.
+    Violation(Violation),
+    /// The peer did not read.
+    Overflow,
+}
+
+impl Connection {
+    async fn serve(mut self, shared: &Shared) {
+        let (outbox, mut queue) = Outbox::new(self.serializer, &shared.config);
+        let (realm, joined) = match self.join(shared, &outbox).await {
+            Ok(Some(joined)) => joined,
+            Ok(None) => return,
+            Err((reason, text)) => return self.abort(reason, &text).await,
+        };
+        let session = joined.session;
+        tracing::debug!(
+            realm.uri = realm.name(),
+            session.id = session.0,
+            "session joined the embedded router"
+        );
+        let end = self.talk(&realm, session, &outbox, &mut queue).await;
+        // First, so that nothing more is queued for it and the others learn of it at once.
+        realm.leave(session);
+        match end {
+            End::Over => {}
+            End::Overflow => tracing::warn!(
+                realm.uri = realm.name(),
+                session.id = session.0,
+                "session dropped by the embedded router: it does not read what it is sent"
+            ),
+            End::Goodbye => {
+                self.write_rest(&mut queue);
+                self.say(&goodbye("wamp.close.goodbye_and_out"));
+                self.close().await;
+            }
+            End::Shutdown => {
+                self.write_rest(&mut queue);
+                self.say(&goodbye("wamp.close.system_shutdown"));
+                let patience = self.patience;
+                let ending = async {
+                    self.await_goodbye().await;
+                    self.close().await;
+                };
+                drop(timeout(patience, ending).await);
+            }
+            End::Violation(Violation(text)) => {
+                tracing::debug!(
+                    realm.uri = realm.name(),
+                    session.id = session.0,
+                    "session aborted by the embedded router: {text}"
+                );
+                self.write_rest(&mut queue);
+                self.abort(PROTOCOL_VIOLATION, &text).await;
+            }
+        }
+    }
+
+    /// Waits for HELLO and joins its realm. `None` is a peer that went away.
+    async fn join(
+        &mut self,
+        shared: &Shared,
+        outbox: &Outbox,
+    ) -> Result<Option<(std::sync::Arc<Realm>, Joined)>, (&'static str, String)> {
+        let deadline = Instant::now() + shared.config.handshake_timeout;
+        let mut phase = self.phase.clone();
+        let frame = tokio::select! {
+            frame = timeout_at(deadline, next_message(&mut self.reader)) => frame,
+            _ = phase.wait_for(|phase| *phase == Phase::Leaving) => {
+                return Err(("wamp.close.system_shutdown", "the router stops".to_owned()));
+            }
+        };
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(None),
+            Err(_) => return Err((PROTOCOL_VIOLATION, "no HELLO in time".to_owned())),
+        };
+        let (name, details) = match self.serializer.decode(&frame, Reading::Strict) {
+            Ok(Message::Hello { realm, details }) => (realm, details),
+            Ok(Message::Abort { .. }) => return Ok(None),
+            Ok(_) => return Err((PROTOCOL_VIOLATION, "HELLO must come first".to_owned())),
+            Err(error @ DecodeError::InvalidUri { .. }) => {
+                return Err(("wamp.error.invalid_uri", error.to_string()));
+            }
+            Err(error) => return Err((PROTOCOL_VIOLATION, error.to_string())),
+        };
+        let methods = details.get("authmethods").and_then(Value::as_list);
+        if methods.is_some_and(|methods| {
+            !methods.is_empty() && !methods.iter().any(|it| it.as_text() == Some("anonymous"))
+        }) {
+            return Err((
+                "wamp.error.no_matching_auth_method",
+                "the embedded router knows only `anonymous`".to_owned(),
+            ));
+        }
+        let Some(realm) = shared.realm(&name) else {
+            return Err((
+                "wamp.error.no_such_realm",
+                format!("there is no realm `{name}`"),
+            ));
+        };
+        let joined = realm.join(&details, outbox.clone());
+        Ok(Some((realm, joined)))
+    }
+
+    /// Serves requests until the end. Reading, writing and the queue advance side by side: a peer
+    /// that reads only after we have read must not block us.
+    async fn talk(
+        &mut self,
+        realm: &Realm,
+        session: SessionId,
+        outbox: &Outbox,
+        queue: &mut mpsc::UnboundedReceiver<Queued>,
+    ) -> End {
+        let mut phase = self.phase.clone();
+        let mut has_unflushed = false;
+        loop {
+            tokio::select! {
+                () = outbox.overflowed() => return End::Overflow,
+                _ = phase.wait_for(|phase| *phase == Phase::Leaving) => return End::Shutdown,
+                frame = next_message(&mut self.reader) => match frame {
+                    None => return End::Over,
+                    Some(frame) => {
+                        if let Some(end) = self.handle(realm, session, &frame) {
+                            return end;
+                        }
+                    }
+                },
+                Some(queued) = queue.recv(), if !has_unflushed => {
+                    has_unflushed = true;
+                    if !self.write(queued) {
+                        return End::Over;
+                    }
+                    while self.writer.unflushed_bytes() < MAX_BATCH_BYTES
+                        && let Ok(queued) = queue.try_recv()
+                    {
+                        if !self.write(queued) {
+                            return End::Over;
+                        }
+                    }
+                }
+                flushed = self.writer.flush(), if has_unflushed => match flushed {
+                    Ok(()) => has_unflushed = false,
+                    Err(_) => return End::Over,
+                },
+            }
+        }
+    }
+
+    /// Handles one frame; `Some` ends the session.
+    fn handle(&self, realm: &Realm, session: SessionId, frame: &[u8]) -> Option<End> {
+        match self.serializer.decode(frame, Reading::Strict) {
+            Ok(Message::Goodbye { .. }) => Some(End::Goodbye),
+            Ok(Message::Abort { .. }) => Some(End::Over),
+            Ok(message) => realm.handle(session, message).err().map(End::Violation),
+            Err(DecodeError::InvalidUri {
+                code,
+                request,
+                detail,
+            }) => realm
+                .refuse_uri(session, code, request, detail)
+                .err()
+                .map(End::Violation),
+            Err(error) => Some(End::Violation(Violation(error.to_string()))),
+        }
+    }
+
+    fn write(&mut self, queued: Queued) -> bool {
+        self.writer.feed(queued.into_frame()).is_ok()
+    }
+
+    /// Queues what was decided before the end, so that an answer is not lost over a GOODBYE.
+    fn write_rest(&mut self, queue: &mut mpsc::UnboundedReceiver<Queued>) {
+        while let Ok(queued) = queue.try_recv() {
+            if !self.write(queued) {
+                break;
+            }
+        }
+    }
+
+    /// Queues a message of the session itself. It is small and of text only, so it can fail only
+    /// with the connection, which the next flush sees as well.
+    fn say(&mut self, message: &Message) {
+        if let Ok(frame) = self.serializer.encode(message) {
+            drop(self.writer.feed(frame));
+        }
+    }
+
+    async fn abort(mut self, reason: &str, text: &str) {
+        self.say(&Message::Abort {
+            details: Map::from_iter([("message".to_owned(), Value::from(text))]),
+            reason: reason.to_owned(),
+            payload: Payload::default(),
+        });
+        self.close().await;
+    }
+
+    /// Flushes, and reads until the peer has answered our GOODBYE; the caller sets the deadline.
+    async fn await_goodbye(&mut self) {
+        let Self {
+            serializer,
+            reader,
+            writer,
+            ..
+        } = self;
+        let answer = async {
+            while let Some(frame) = next_message(reader).await {
+                if let Ok(Message::Goodbye { .. }) = serializer.decode(&frame, Reading::Tolerant) {
+                    break;
+                }
+            }
+        };
+        drop(tokio::join!(writer.flush(), answer));
+    }
+
+    /// Flushes, closes, and reads until the peer closes too: a socket that is dropped with unread
+    /// data resets the connection, and our last words with it.
+    async fn close(mut self) {
+        let both = async {
+            tokio::join!(self.writer.close(), async {
+                while next_message(&mut self.reader).await.is_some() {}
+            })
+        };
+        drop(timeout(self.patience, both).await);
+    }
+}
+
+/// Returns the next message, or `None` when the connection has ended, in whichever way.
+///
+/// Cancel safe, as the reader is.
+async fn next_message(reader: &mut FrameReader) -> Option<Bytes> {
+    loop {
+        match reader.next().await {
+            Some(Ok(Incoming::Message(frame))) => return Some(frame),
+            Some(Ok(Incoming::Ping | Incoming::Pong)) => {}
+            Some(Err(error)) => {
+                tracing::debug!("embedded router: {error}");
+                return None;
+            }
+            None => return None,
+        }
+    }
+}
+
+fn goodbye(reason: &str) -> Message {
+    Message::Goodbye {
+        details: Map::new(),
+        reason: reason.to_owned(),
+    }
+}
