@@ -4,3 +4,4 @@ pub mod body;
 pub mod codec;
 pub mod listener;
 pub mod negotiate;
+pub mod peer;
