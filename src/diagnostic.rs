@@ -167,6 +167,8 @@ codes! {
     CorsWildcard = "S215",
     /// A media type that is not one.
     BadMediaType = "S216",
+    /// A key that is known but means nothing here.
+    IgnoredKey = "S217",
 
     /// Two realms with the same `uri`.
     DuplicateRealm = "R301",

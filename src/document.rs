@@ -288,6 +288,17 @@ impl Document {
         }
     }
 
+    /// Returns the member of a map by its key; none if the value is no map that has it.
+    pub fn member(&self, id: SourceId, key: &str) -> Option<SourceId> {
+        let is_member = |place: &Place| {
+            place.parent == Some(id.0)
+                && matches!(&place.step, Step::Member(name, _) if name == key)
+        };
+        // Of duplicate keys the last one counts.
+        let index = self.places.iter().rposition(is_member)?;
+        u32::try_from(index).ok().map(SourceId)
+    }
+
     fn place(&self, id: SourceId) -> &Place {
         // An id of another document is a mistake of ours, not of the text: point at the root then.
         self.places

@@ -11,6 +11,7 @@ pub mod document;
 pub mod problem;
 pub mod mops;
 pub mod wamp;
+pub mod spec;
 pub mod realm;
 pub mod devrouter;
 pub mod gateway;

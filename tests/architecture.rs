@@ -19,7 +19,8 @@ const MODULES: &[(&str, &str)] = &[
     ("store", ""),
     ("policy", "problem"),
     ("mops", "diagnostic"),
-    ("spec", "mops document diagnostic"),
+    // Of `wamp` only the table of options, which is the same at load and per request.
+    ("spec", "mops document diagnostic wamp"),
     // The file of a realm: who may do what there, and how its router is reached (a `wamp` config).
     ("realm", "document diagnostic wamp"),
     ("security", "store problem document diagnostic"),
