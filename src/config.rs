@@ -15,10 +15,10 @@ mod settings;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
+use crate::gateway::listener;
 use crate::wamp::config::RouterConfig;
 
 /// Where the file is looked for when nothing names one.
@@ -28,7 +28,7 @@ pub const DEFAULT_FILE: &str = "wampgate.toml";
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The listener without TLS.
-    pub http: Http,
+    pub http: listener::Config,
     /// What realms use that have no `router` of their own.
     pub router: Router,
     /// The folder of API specs.
@@ -37,33 +37,6 @@ pub struct Config {
     pub realms_dir: PathBuf,
     /// What is logged, and how.
     pub log: Log,
-}
-
-/// `[http]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Http {
-    /// Addresses to listen on, at least one; port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
-    /// Longest wait for a whole request head.
-    pub header_timeout: Duration,
-    /// Longest time that a connection may be idle between requests.
-    pub idle_timeout: Duration,
-    /// Most connections at once; more wait to be accepted.
-    pub max_connections: usize,
-    /// Longest wait for requests in flight when the gateway stops.
-    pub drain_timeout: Duration,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 18080))],
-            header_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(60),
-            max_connections: 10_000,
-            drain_timeout: Duration::from_secs(30),
-        }
-    }
 }
 
 /// `[router]`.

@@ -8,7 +8,7 @@ use crate::value::{Map, Value};
 
 pub(super) fn print(config: &Config) -> String {
     let http = &config.http;
-    let listen = http.listen.iter().map(|address| address.to_string().into());
+    let listen = http.listen.iter().map(|address| address.as_str().into());
     let router = match &config.router {
         Router::Embedded { sessions, .. } | Router::Remote(sessions) => show_router(sessions),
     };

@@ -1,11 +1,11 @@
 //! The keys of the configuration and how each is read.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{Config, EMBEDDED_LISTEN, Http, Log, LogFormat, LogLevel, Router};
+use super::{Config, EMBEDDED_LISTEN, Log, LogFormat, LogLevel, Router};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::{Document, Node, ObjectReader};
+use crate::gateway::listener;
 use crate::realm;
 use crate::value::Value;
 
@@ -124,7 +124,7 @@ fn refuse_later(reader: &ObjectReader<'_>, node: &Node, message: &str) {
     reader.push(finding.with_hint("it comes with a later version; remove it"));
 }
 
-fn read_http(reader: &ObjectReader<'_>, http: &mut Http) {
+fn read_http(reader: &ObjectReader<'_>, http: &mut listener::Config) {
     if let Some(texts) = reader.texts("listen") {
         http.listen = texts
             .iter()
@@ -212,14 +212,15 @@ pub(super) const LEVELS: [(&str, LogLevel); 6] = [
     ("trace", LogLevel::Trace),
 ];
 
-fn address(reader: &ObjectReader<'_>, node: &Node, text: &str) -> Option<SocketAddr> {
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(_) => reader.refuse_value(
-            node,
-            "expected an address and a port, for example `127.0.0.1:18080` or `[::1]:18080`",
-        ),
+fn address(reader: &ObjectReader<'_>, node: &Node, text: &str) -> Option<String> {
+    let parts = text.rsplit_once(':');
+    if parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Some(text.to_owned());
     }
+    reader.refuse_value(
+        node,
+        "expected an address and a port, for example `127.0.0.1:18080` or `[::1]:18080`",
+    )
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {

@@ -1,6 +1,8 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
+
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
@@ -88,7 +90,7 @@ fn flags_win_over_the_environment_over_the_file() {
     ];
     let flags = [flag("--listen", "http.listen", "127.0.0.1:9")];
     let config = load(file, &environment, &flags).unwrap();
-    assert_eq!(config.http.listen, ["127.0.0.1:9".parse().unwrap()]);
+    assert_eq!(config.http.listen, ["127.0.0.1:9"]);
     assert_eq!(config.http.max_connections, 4);
     assert_eq!(config.http.idle_timeout, Duration::from_secs(7));
     assert_eq!(
