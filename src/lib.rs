@@ -16,3 +16,4 @@ pub mod realm;
 pub mod devrouter;
 pub mod gateway;
 pub mod config;
+pub mod cli;

@@ -1,0 +1,172 @@
+//! The commands, one file each: arguments in, text and an exit code out.
+//!
+//! Exit codes: 0 done, 1 findings or failure, 2 usage. What a command was asked for goes to
+//! standard output, everything else to standard error. Colour is for terminals only.
+
+mod completions;
+mod eval;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::diagnostic::{Diagnostic, Severity};
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("WAMPGATE_COMMIT"),
+    ", ",
+    env!("WAMPGATE_TARGET"),
+    ")"
+);
+
+/// Commands that are documented and come with a later version.
+const LATER: &[&str] = &[
+    "test",
+    "apply",
+    "get",
+    "list",
+    "delete",
+    "diff",
+    "openapi",
+    "call",
+    "publish",
+    "subscribe",
+    "schema",
+];
+
+/// Serves the procedures and topics of a WAMP router as REST endpoints.
+#[derive(Debug, Parser)]
+#[command(name = "wampgate", version = VERSION, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  wampgate demo                         everything in one process, to look at
+  wampgate check specs realms           find every mistake before it is served
+  wampgate serve                        serve ./specs and ./realms
+  wampgate eval 'Hello {{request.body.name |> uppercase}}' --context context.json")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Eval(eval::Args),
+    Completions(completions::Args),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// As asked.
+    Done,
+    /// With findings, which are on standard error or in the output that was asked for.
+    Findings,
+}
+
+/// What a command sees of the world.
+#[derive(Debug)]
+struct Outside {
+    environment: Vec<(String, String)>,
+}
+
+impl Outside {
+    /// Looks up a variable of the environment.
+    fn variable(&self, name: &str) -> Option<String> {
+        let (_, value) = self.environment.iter().find(|(key, _)| key == name)?;
+        Some(value.clone())
+    }
+
+    /// Whether a stream takes colour: a terminal, unless `NO_COLOR` says no (no-color.org).
+    fn colour(&self, stream: &impl IsTerminal) -> bool {
+        stream.is_terminal()
+            && self
+                .variable("NO_COLOR")
+                .is_none_or(|value| value.is_empty())
+    }
+
+    /// Writes what the command was asked for.
+    fn print(&self, text: &str) -> anyhow::Result<()> {
+        Ok(io::stdout().write_all(text.as_bytes())?)
+    }
+
+    /// Writes findings for people, and how many there are.
+    fn report(&self, findings: &[Diagnostic]) -> anyhow::Result<()> {
+        let mut stderr = io::stderr().lock();
+        let colour = self.colour(&stderr);
+        for finding in findings {
+            writeln!(stderr, "{}\n", finding.render(colour))?;
+        }
+        if !findings.is_empty() {
+            writeln!(stderr, "{}", summary(findings))?;
+        }
+        Ok(())
+    }
+}
+
+/// `2 errors, 1 warning`
+fn summary(findings: &[Diagnostic]) -> String {
+    let count = |severity: Severity| {
+        let count = findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count();
+        let plural = if count == 1 { "" } else { "s" };
+        (count > 0).then(|| format!("{count} {severity}{plural}"))
+    };
+    let counts = [count(Severity::Error), count(Severity::Warning)];
+    counts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Runs the program with its arguments, the program's own name first, and its environment.
+pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode {
+    if let Some(name) = args.get(1).and_then(|name| name.to_str())
+        && LATER.contains(&name)
+    {
+        let notice =
+            format!("error: `wampgate {name}` is not built yet: it comes with a later version\n");
+        return ended(
+            io::stderr()
+                .write_all(notice.as_bytes())
+                .map_err(Into::into),
+            2,
+        );
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        // Help and version are such "errors" too, with exit code 0.
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            return ended(error.print().map_err(Into::into), code);
+        }
+    };
+    let outside = Outside { environment };
+    let outcome = match cli.command {
+        Command::Serve(args) => serve::run(&args, &outside),
+        Command::Eval(args) => eval::run(&args, &outside),
+        Command::Completions(args) => completions::run(&args, &outside),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::from(1),
+        Err(error) => ended(Err(error), 1),
+    }
+}
+
+/// Says what failed. A reader that has gone away, as in `wampgate routes specs | head`, is none.
+fn ended(result: anyhow::Result<()>, code: u8) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::from(code);
+    };
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    if error.downcast_ref::<io::Error>().is_some_and(is_gone) {
+        return ExitCode::SUCCESS;
+    }
+    // Nothing is left to tell it to if standard error is gone as well.
+    writeln!(io::stderr(), "error: {error:#}").ok();
+    ExitCode::from(1)
+}

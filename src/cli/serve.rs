@@ -1,0 +1,111 @@
+//! `wampgate serve`: the gateway.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::{Outcome, Outside};
+use crate::config::{Config, DEFAULT_FILE, Override, Sources};
+
+/// Serves the APIs of a folder of specs.
+///
+/// Settings come from flags, then from variables such as WAMPGATE_HTTP__LISTEN, then from the
+/// configuration file, then from the defaults. Without `router.urls`, which only a development
+/// machine should be, wampgate runs a WAMP router of its own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wampgate serve                                  ./specs and ./realms, or as ./wampgate.toml says
+  wampgate serve --config /etc/wampgate.toml
+  wampgate serve --router ws://127.0.0.1:8080/ws --listen 0.0.0.0:8000
+  WAMPGATE_LOG__LEVEL=debug wampgate serve
+  wampgate serve --print-config                   what would be used")]
+pub(super) struct Args {
+    /// The configuration file [default: wampgate.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "WAMPGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the configuration that results, secrets redacted, and end
+    #[arg(long)]
+    print_config: bool,
+    /// Address to listen on, may be repeated [default: 127.0.0.1:18080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// URL of the WAMP router, may be repeated
+    #[arg(long, value_name = "URL")]
+    router: Vec<String>,
+    /// Folder of API specs
+    #[arg(long, value_name = "DIR")]
+    specs: Option<String>,
+    /// Folder of realms
+    #[arg(long, value_name = "DIR")]
+    realms: Option<String>,
+    /// What to log: off, error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How to log: auto (text on a terminal, else json), text, json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Args {
+    /// What the flags say, in the words of the file.
+    fn overrides(&self) -> Vec<Override> {
+        let list = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
+        let all = [
+            ("--listen", "http.listen", list(&self.listen)),
+            ("--router", "router.urls", list(&self.router)),
+            ("--specs", "specs.dir", self.specs.clone()),
+            ("--realms", "realms.dir", self.realms.clone()),
+            ("--log-level", "log.level", self.log_level.clone()),
+            ("--log-format", "log.format", self.log_format.clone()),
+        ];
+        let set = all
+            .into_iter()
+            .filter_map(|(origin, key, value)| Some((origin, key, value?)));
+        set.map(|(origin, key, value)| Override {
+            origin: origin.to_owned(),
+            key: key.to_owned(),
+            value,
+        })
+        .collect()
+    }
+
+    /// Reads the configuration; findings that end it are reported, and give none.
+    fn load(&self, outside: &Outside) -> anyhow::Result<Option<Config>> {
+        let default = PathBuf::from(DEFAULT_FILE);
+        let path = match &self.config {
+            Some(path) => Some(path),
+            None => default.exists().then_some(&default),
+        };
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the configuration {}", path.display()))?,
+            None => String::new(),
+        };
+        let loaded = Config::load(&Sources {
+            file: path.map(|path| (path.as_path(), text.as_str())),
+            environment: outside.environment.clone(),
+            flags: self.overrides(),
+        });
+        match loaded {
+            Ok((config, warnings)) => {
+                outside.report(&warnings)?;
+                Ok(Some(config))
+            }
+            Err(findings) => {
+                outside.report(&findings)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
+    let Some(config) = args.load(outside)? else {
+        return Ok(Outcome::Findings);
+    };
+    if args.print_config {
+        outside.print(&config.to_toml())?;
+        return Ok(Outcome::Done);
+    }
+    anyhow::bail!("the listener is not there yet")
+}
