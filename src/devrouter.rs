@@ -2,9 +2,10 @@
 //! when it stops, and lets anybody in.
 //!
 //! ```text
-//! connection  one client: handshake, decoding (strict), its queue, leaving
+//! connection  one client: handshake, strict decoding, leaving     outbox  its queue of frames
 //! realm       the sessions of a realm: dispatches their requests and writes to their queues
-//! broker      who subscribes to what          dealer   who offers what, and which calls are open
+//! calls       REGISTER, CALL, CANCEL ...   on dealer   who offers what, which calls are open
+//! events      SUBSCRIBE, PUBLISH ...       on broker   who subscribes to what
 //! options     what a client may ask for and this router does not do
 //! ```
 //!
@@ -21,9 +22,12 @@
 //! Read `devrouter/connection.rs` next, then `devrouter/realm.rs`.
 
 mod broker;
+mod calls;
 mod connection;
 mod dealer;
+mod events;
 mod options;
+mod outbox;
 mod realm;
 
 use std::io;

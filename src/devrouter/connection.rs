@@ -1,12 +1,14 @@
 //! The life of one client's connection: HELLO, requests, and how it ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::realm::{Joined, Outbox, Queued, Realm, Violation};
+use super::outbox::{Outbox, Queued};
+use super::realm::{Realm, Violation};
 use super::{Phase, Shared};
 use crate::value::{Map, Value};
 use crate::wamp::id::SessionId;
@@ -42,6 +44,9 @@ struct Connection {
     patience: Duration,
 }
 
+/// Why a client is not let in: the reason's URI, and a text for people.
+type Refusal = (&'static str, String);
+
 /// How a session ends.
 enum End {
     /// The peer said GOODBYE and wants an answer.
@@ -59,12 +64,11 @@ enum End {
 impl Connection {
     async fn serve(mut self, shared: &Shared) {
         let (outbox, mut queue) = Outbox::new(self.serializer, &shared.config);
-        let (realm, joined) = match self.join(shared, &outbox).await {
+        let (realm, session) = match self.join(shared, &outbox).await {
             Ok(Some(joined)) => joined,
             Ok(None) => return,
             Err((reason, text)) => return self.abort(reason, &text).await,
         };
-        let session = joined.session;
         tracing::debug!(
             realm.uri = realm.name(),
             session.id = session.0,
@@ -112,7 +116,7 @@ impl Connection {
         &mut self,
         shared: &Shared,
         outbox: &Outbox,
-    ) -> Result<Option<(std::sync::Arc<Realm>, Joined)>, (&'static str, String)> {
+    ) -> Result<Option<(Arc<Realm>, SessionId)>, Refusal> {
         let deadline = Instant::now() + shared.config.handshake_timeout;
         let mut phase = self.phase.clone();
         let frame = tokio::select! {
@@ -150,8 +154,8 @@ impl Connection {
                 format!("there is no realm `{name}`"),
             ));
         };
-        let joined = realm.join(&details, outbox.clone());
-        Ok(Some((realm, joined)))
+        let session = realm.join(&details, outbox.clone());
+        Ok(Some((realm, session)))
     }
 
     /// Serves requests until the end. Reading, writing and the queue advance side by side: a peer

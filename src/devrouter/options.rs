@@ -70,6 +70,11 @@ pub(super) fn unsupported(code: u64, options: &Map) -> Option<&str> {
         .map(|(name, _)| name.as_str())
 }
 
+/// Returns whether an option is there and true.
+pub(super) fn is_set(options: &Map, name: &str) -> bool {
+    options.get(name).and_then(Value::as_bool) == Some(true)
+}
+
 impl Harmless {
     fn allows(self, value: &Value) -> bool {
         match self {

@@ -1,0 +1,102 @@
+//! The way from a realm into one session's connection: a queue of frames, bounded in bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+
+use super::DevRouterConfig;
+use crate::wamp::message::Message;
+use crate::wamp::serializer::Serializer;
+
+/// What a queued frame takes beside its bytes, so that many small ones count as well.
+const FRAME_OVERHEAD_BYTES: usize = 128;
+
+/// The way into a session's queue of frames. Bounded in bytes, not in frames: a burst of small
+/// events is no reason to drop a session, a pile of large ones is.
+#[derive(Debug, Clone)]
+pub(super) struct Outbox {
+    pub(super) serializer: Serializer,
+    max_message_bytes: usize,
+    max_queued_bytes: usize,
+    sender: mpsc::UnboundedSender<Queued>,
+    queued_bytes: Arc<AtomicUsize>,
+    overflow: Arc<Notify>,
+}
+
+/// A frame in a queue; counts towards the bound until it is taken out.
+#[derive(Debug)]
+pub(super) struct Queued {
+    frame: Bytes,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+impl Queued {
+    /// Takes the frame out.
+    pub(super) fn into_frame(self) -> Bytes {
+        self.queued_bytes
+            .fetch_sub(self.frame.len() + FRAME_OVERHEAD_BYTES, Ordering::Relaxed);
+        self.frame
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(
+        serializer: Serializer,
+        config: &DevRouterConfig,
+    ) -> (Self, mpsc::UnboundedReceiver<Queued>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let outbox = Self {
+            serializer,
+            max_message_bytes: config.max_message_bytes,
+            max_queued_bytes: config.max_queued_bytes,
+            sender,
+            queued_bytes: Arc::new(AtomicUsize::new(0)),
+            overflow: Arc::new(Notify::new()),
+        };
+        (outbox, receiver)
+    }
+
+    /// Waits until the session has more to read than it may.
+    pub(super) async fn overflowed(&self) {
+        self.overflow.notified().await;
+    }
+
+    /// Writes a message for this session.
+    ///
+    /// # Errors
+    ///
+    /// Why the session cannot be sent this message, in words for whoever caused it.
+    pub(super) fn encode(&self, message: &Message) -> Result<Bytes, String> {
+        let frame = self
+            .serializer
+            .encode(message)
+            .map_err(|error| format!("{}: {error}", self.serializer.subprotocol()))?;
+        if frame.len() > self.max_message_bytes {
+            return Err(format!(
+                "a message of {} bytes, but at most {} are allowed",
+                frame.len(),
+                self.max_message_bytes
+            ));
+        }
+        Ok(frame)
+    }
+
+    /// Queues a frame, or finds that the session has too much to read already.
+    pub(super) fn push(&self, frame: Bytes) {
+        let size = frame.len() + FRAME_OVERHEAD_BYTES;
+        // Only grown under the realm's lock, so no two pushes can pass the check together.
+        if self.queued_bytes.load(Ordering::Relaxed) + size > self.max_queued_bytes {
+            self.overflow.notify_one();
+            return;
+        }
+        self.queued_bytes.fetch_add(size, Ordering::Relaxed);
+        let queued = Queued {
+            frame,
+            queued_bytes: Arc::clone(&self.queued_bytes),
+        };
+        // A session that is leaving no longer reads its queue, and its connection forgets it.
+        drop(self.sender.send(queued));
+    }
+}
