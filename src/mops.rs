@@ -51,12 +51,14 @@ mod parser;
 mod partial;
 mod print;
 mod scope;
+mod trial;
 
 pub use ast::{Call, KeyPath, Part, Pipeline, Primary, Segment, Stage, Template, TemplateMap};
 pub use error::{Error, ErrorKind};
 pub use eval::{Context, eval};
 pub use partial::{Scope, partial};
 pub use scope::Aliases;
+pub use trial::{Explanation, Roots, Trial};
 
 /// Deepest nesting of tags and lists inside one text, and of lists and maps around it.
 pub const MAX_NESTING: usize = 64;

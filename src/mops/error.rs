@@ -245,7 +245,7 @@ impl Error {
                 key, within, found, ..
             } => match found {
                 None => format!("no `{key}` in {within}"),
-                Some(found) => format!("no `{key}` in {within}, which is {found}"),
+                Some(found) => format!("no `{key}` in {within}, which is {}", one(found)),
             },
             ErrorKind::Operand {
                 function,
@@ -289,7 +289,7 @@ impl Error {
                 ..
             } => Some(did_you_mean(near)),
             ErrorKind::Missing {
-                found: Some("text"),
+                found: Some(EMPTY_TEXT),
                 ..
             } => Some("an absent body is the empty text: use `default` or `get`".to_owned()),
             ErrorKind::ArgumentCount { usage, .. } => Some(format!("write `{usage}`")),
@@ -302,8 +302,13 @@ impl Error {
             ErrorKind::NoSuchKey { nearest: None, .. } => {
                 Some("`get(key, default)` tolerates an absent key".to_owned())
             }
-            ErrorKind::Syntax { .. }
-            | ErrorKind::Unclosed { .. }
+            ErrorKind::Syntax { found, .. } => match found.as_str() {
+                "`\"`" => Some("inside a tag, quotes are `'`".to_owned()),
+                "`|`" => Some("a function stands behind `|>`".to_owned()),
+                "`{`" => Some("a literal `{` before a tag is written `{{'{'}}`".to_owned()),
+                _ => None,
+            },
+            ErrorKind::Unclosed { .. }
             | ErrorKind::TooDeep { .. }
             | ErrorKind::Cycle { .. }
             | ErrorKind::ChainTooLong { .. }
@@ -333,6 +338,19 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// What a type is called that means absence: the body of a request without one, for instance.
+pub(super) const EMPTY_TEXT: &str = "empty text";
+
+/// Puts an article before the name of a type.
+fn one(type_name: &str) -> String {
+    match type_name {
+        "null" | "binary" => type_name.to_owned(),
+        EMPTY_TEXT => format!("the {type_name}"),
+        name if name.starts_with('i') => format!("an {name}"),
+        name => format!("a {name}"),
+    }
+}
 
 fn one_of(names: &[&str]) -> String {
     match names {

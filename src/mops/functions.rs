@@ -231,7 +231,7 @@ pub fn find(name: &str) -> Option<&'static Function> {
 }
 
 impl Function {
-    /// Returns how it is written: `get(key[, default])`.
+    /// Returns how it is written: `get(key[, default])`. Alternatives are parted by backticks.
     pub fn usage(&self) -> String {
         if self.arguments.is_empty() {
             return self.name.to_owned();
@@ -247,6 +247,10 @@ impl Function {
             usage += &format!("{open}{comma}{}{close}", argument.name);
         }
         usage.push(')');
+        if self.takes_placeholder {
+            let name = self.name;
+            usage += &format!("`, `{name}(_, other)` or `{name}(other, _)");
+        }
         usage
     }
 

@@ -303,18 +303,12 @@ impl Builder {
                 arguments.push(self.argument(pair, base, false));
             }
         }
-        let wrong = if function.takes_placeholder && found == 2 && piped.is_none() {
-            Some(ErrorKind::Placeholder)
-        } else if !function.accepts(arguments.len()) {
-            Some(ErrorKind::ArgumentCount {
+        if !function.accepts(arguments.len()) {
+            let kind = ErrorKind::ArgumentCount {
                 function: function.name,
                 usage: function.usage(),
                 found,
-            })
-        } else {
-            None
-        };
-        if let Some(kind) = wrong {
+            };
             self.errors.push(Error::new(kind, span));
         }
         (self.errors.len() == before).then_some(Call {
@@ -460,8 +454,7 @@ fn in_words(rule: Rule) -> Option<&'static str> {
         Rule::argument_word => "a word",
         Rule::tag => "a tag",
         Rule::list => "a list",
-        Rule::empty_map => "`$map`",
-        Rule::empty_list => "`$list`",
+        // `$map` and `$list` would only make the list longer.
         _ => return None,
     })
 }

@@ -503,7 +503,12 @@ impl<'a> Run<'_, 'a> {
                     root: path.root.to_string(),
                     nearest: nearest(&path.root, known).map(str::to_owned),
                 };
-                Err(Error::new(kind, path.span))
+                let length = u32::try_from(path.root.len()).unwrap_or(u32::MAX);
+                let span = Span {
+                    end: path.span.start.saturating_add(length),
+                    ..path.span
+                };
+                Err(Error::new(kind, span))
             }
         }
     }

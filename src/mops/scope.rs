@@ -7,7 +7,7 @@
 //! must agree on this to the letter, or the law between them breaks.
 
 use super::ast::{Call, KeyPath, Segment, Template, TemplateMap};
-use super::error::{Error, ErrorKind};
+use super::error::{EMPTY_TEXT, Error, ErrorKind};
 use super::{MAX_CHAIN, MAX_DEPTH};
 use crate::diagnostic::{Span, nearest};
 use crate::value::Value;
@@ -141,6 +141,7 @@ pub(super) fn missing(
 ) -> Error {
     let found = match reached {
         Value::Map(_) | Value::List(_) => None,
+        other if other.is_empty_text() => Some(EMPTY_TEXT),
         other => Some(other.type_name()),
     };
     not_there(start, segments, done, found, None, root)
@@ -209,20 +210,16 @@ impl Chain {
     ) -> Result<(), Error> {
         let address = node.address();
         let rest: Vec<String> = rest.iter().map(|segment| segment.key.to_string()).collect();
-        let again = self
-            .0
-            .iter()
-            .position(|link| link.address == address && link.rest == rest);
-        // The same variable with an ever longer path comes back for ever without a repetition.
-        let again = again.or_else(|| {
-            let full = self.0.len() >= MAX_CHAIN;
-            full.then(|| self.0.iter().position(|link| link.address == address))
-                .flatten()
-        });
         let name = path.to_string();
-        if let Some(first) = again {
+        let again = |link: &Link| link.address == address && link.rest == rest;
+        if let Some(first) = self.0.iter().position(again) {
             let links = self.0.iter().skip(first).map(|link| link.name.clone());
             let chain = links.chain([name]).collect();
+            return Err(Error::new(ErrorKind::Cycle { chain }, path.span));
+        }
+        if self.0.len() >= MAX_CHAIN
+            && let Some(chain) = self.spiral()
+        {
             return Err(Error::new(ErrorKind::Cycle { chain }, path.span));
         }
         if self.0.len() >= MAX_CHAIN {
@@ -235,6 +232,17 @@ impl Chain {
             name,
         });
         Ok(())
+    }
+
+    /// Returns one turn of a chain that comes back to the same variable with an ever longer path:
+    /// it goes on for ever without a repetition.
+    fn spiral(&self) -> Option<Vec<String>> {
+        self.0.iter().enumerate().find_map(|(first, link)| {
+            let mut later = self.0.iter().enumerate().skip(first + 1);
+            let (last, _) = later.find(|(_, other)| other.address == link.address)?;
+            let turn = self.0.iter().take(last + 1).skip(first);
+            Some(turn.map(|link| link.name.clone()).collect())
+        })
     }
 
     pub(super) fn leave(&mut self) {
