@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use super::*;
 
-
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
         .iter()

@@ -14,7 +14,7 @@ use crate::value::{Map, Value};
 use crate::wamp::id::SessionId;
 use crate::wamp::message::{Message, Payload};
 use crate::wamp::serializer::{DecodeError, Reading, Serializer};
-use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, Transport};
+use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, Transport, TransportError};
 
 /// A batch ends here, so that reading has its turn.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
@@ -126,8 +126,9 @@ impl Connection {
             }
         };
         let frame = match frame {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(None),
+            Ok(Ok(Some(frame))) => frame,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(Violation(text))) => return Err((PROTOCOL_VIOLATION, text)),
             Err(_) => return Err((PROTOCOL_VIOLATION, "no HELLO in time".to_owned())),
         };
         let (name, details) = match self.serializer.decode(&frame, Reading::Strict) {
@@ -174,8 +175,9 @@ impl Connection {
                 () = outbox.overflowed() => return End::Overflow,
                 _ = phase.wait_for(|phase| *phase == Phase::Leaving) => return End::Shutdown,
                 frame = next_message(&mut self.reader) => match frame {
-                    None => return End::Over,
-                    Some(frame) => {
+                    Err(violation) => return End::Violation(violation),
+                    Ok(None) => return End::Over,
+                    Ok(Some(frame)) => {
                         if let Some(end) = self.handle(realm, session, &frame) {
                             return end;
                         }
@@ -259,7 +261,7 @@ impl Connection {
             ..
         } = self;
         let answer = async {
-            while let Some(frame) = next_message(reader).await {
+            while let Ok(Some(frame)) = next_message(reader).await {
                 if let Ok(Message::Goodbye { .. }) = serializer.decode(&frame, Reading::Tolerant) {
                     break;
                 }
@@ -273,26 +275,33 @@ impl Connection {
     async fn close(mut self) {
         let both = async {
             tokio::join!(self.writer.close(), async {
-                while next_message(&mut self.reader).await.is_some() {}
+                while let Ok(Some(_)) = next_message(&mut self.reader).await {}
             })
         };
         drop(timeout(self.patience, both).await);
     }
 }
 
-/// Returns the next message, or `None` when the connection has ended, in whichever way.
+/// Returns the next message, or `None` when the connection has ended.
+///
+/// # Errors
+///
+/// What the peer sent against the transport's rules.
 ///
 /// Cancel safe, as the reader is.
-async fn next_message(reader: &mut FrameReader) -> Option<Bytes> {
+async fn next_message(reader: &mut FrameReader) -> Result<Option<Bytes>, Violation> {
     loop {
         match reader.next().await {
-            Some(Ok(Incoming::Message(frame))) => return Some(frame),
+            Some(Ok(Incoming::Message(frame))) => return Ok(Some(frame)),
             Some(Ok(Incoming::Ping | Incoming::Pong)) => {}
-            Some(Err(error)) => {
-                tracing::debug!("embedded router: {error}");
-                return None;
+            Some(Err(TransportError::Lost(_) | TransportError::Closed { .. })) | None => {
+                return Ok(None);
             }
-            None => return None,
+            Some(Err(
+                error @ (TransportError::TooLong { .. }
+                | TransportError::WrongFrameType { .. }
+                | TransportError::Protocol(_)),
+            )) => return Err(Violation(error.to_string())),
         }
     }
 }

@@ -523,6 +523,39 @@ async fn who_breaks_the_protocol_is_told_how_and_left() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_too_long_ends_the_session_with_a_reason() {
+    let router = Router::new(DevRouterConfig {
+        max_message_bytes: 1000,
+        ..config()
+    });
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    let mut peer = Peer::dial(&listening.url(), Serializer::Json).await;
+    peer.send_raw(vec![b' '; 1001]).await;
+    peer.hears(
+        r#"[3,{"message":"message of 1001 bytes, but at most 1000 are allowed"},"wamp.error.protocol_violation"]"#,
+    )
+    .await;
+
+    // An answer that grows too long on its way is an error for the caller, and nobody's end.
+    let mut caller = Peer::join(&router, Serializer::Json).await;
+    let mut callee = Peer::join(&router, Serializer::Msgpack).await;
+    callee.asks(r#"[64,1,{},"a.b"]"#, "[65,1,1]").await;
+    caller.tell(r#"[48,1,{},"a.b"]"#).await;
+    callee.hears("[68,1,1,{}]").await;
+    callee
+        .send(&Message::Yield {
+            request: RequestId(1),
+            options: Map::new(),
+            payload: Payload::new(vec![Value::from(Bytes::from(vec![0; 900]))], Map::new()),
+        })
+        .await;
+    caller
+        .hears(r#"[8,48,1,{},"wamp.error.invalid_payload",["a message of 1220 bytes, but at most 1000 are allowed"]]"#)
+        .await;
+    callee.hears_nothing_more().await;
+}
+
+#[tokio::test]
 async fn a_request_with_an_invalid_uri_is_answered_and_the_session_stays() {
     let router = router();
     let mut peer = Peer::join(&router, Serializer::Json).await;
@@ -787,4 +820,67 @@ async fn connections_are_bounded() {
     let mut second = Peer::new(router.connect_in_process(Serializer::Json));
     assert!(second.hear().await.is_none());
     drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_every_answer_reaches_whoever_asked() {
+    const CALLERS: u64 = 8;
+    const CALLS: u64 = 500;
+    let router = router();
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    let mut callee = Peer::dial(&listening.url(), Serializer::Msgpack).await;
+    callee.asks(r#"[64,1,{},"a.echo"]"#, "[65,1,1]").await;
+
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        // Two at a time and the later one first, so that answers overtake each other.
+        for _ in 0..CALLERS * CALLS / 2 {
+            let mut pair = Vec::new();
+            for _ in 0..2 {
+                let Some(Message::Invocation {
+                    request, payload, ..
+                }) = callee.hear().await
+                else {
+                    panic!("no INVOCATION");
+                };
+                pair.push((request, payload));
+            }
+            for (request, payload) in pair.into_iter().rev() {
+                let options = Map::new();
+                callee
+                    .send(&Message::Yield {
+                        request,
+                        options,
+                        payload,
+                    })
+                    .await;
+            }
+        }
+    });
+    for (caller, serializer) in (0..CALLERS).zip(Serializer::ALL.into_iter().cycle()) {
+        let mut peer = Peer::dial(&listening.url(), serializer).await;
+        tasks.spawn(async move {
+            for request in 1..=CALLS {
+                peer.tell(&format!(
+                    r#"[48,{request},{{}},"a.echo",[{caller},{request}]]"#
+                ))
+                .await;
+            }
+            let mut answered = std::collections::HashSet::new();
+            for _ in 0..CALLS {
+                let Some(Message::Result {
+                    request, payload, ..
+                }) = peer.hear().await
+                else {
+                    panic!("no RESULT");
+                };
+                let expected = [Value::from(caller), Value::from(request.0)];
+                assert_eq!(payload.args(), expected);
+                assert!(answered.insert(request));
+            }
+        });
+    }
+    while let Some(outcome) = tasks.join_next().await {
+        outcome.unwrap();
+    }
 }
