@@ -4,6 +4,7 @@
 //! pool     sessions of one realm: health, back-off, least loaded first
 //! client   the cheap-clone handle: call, publish, subscribe, register
 //! session  the state machine (pure) and the one task that owns the transport
+//! options  what a request may ask for; config   how a router is reached
 //! auth     challenge in, signature out (pure)
 //! message + serializer   what is said, and the bytes it is said in
 //! transport              whole frames over WebSocket or memory

@@ -21,8 +21,8 @@ use crate::wamp::message::{Message, Payload};
 use crate::wamp::options;
 use crate::wamp::serializer::Serializer;
 use crate::wamp::session::{
-    self, Answer, Command, Control, DroppedMessages, EventSink, Parts, Purpose, Refused, Shared,
-    Unsent,
+    self, Answer, Command, Control, DroppedMessages, EventSink, Parts, Purpose, Refused, Reply,
+    Shared, Unsent,
 };
 use crate::wamp::transport::Transport;
 
@@ -341,15 +341,14 @@ impl Client {
             Err(Refused::Busy(error)) => return Err(Unsent::Failed(error)),
             Err(Refused::Ended(error)) => return Err(Unsent::Returned(Box::new(message), error)),
         };
-        let (reply, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let request = Arc::new(AtomicU64::new(0));
         let command = Command {
             message,
             purpose,
             deadline: deadline.at,
             request: request.clone(),
-            permit,
-            reply,
+            reply: Reply { sender, permit },
         };
         if let Err(refused) = self.commands.try_send(command) {
             return Err(match refused {

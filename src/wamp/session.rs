@@ -18,6 +18,8 @@
 
 mod callee;
 mod join;
+mod outbox;
+mod request;
 mod state;
 mod subscribers;
 mod task;
@@ -39,10 +41,11 @@ pub use callee::Invocation;
 pub(crate) use callee::handler;
 pub use join::Welcome;
 use join::{Handshake, Step};
+pub(crate) use request::{Command, Control, Purpose, Reply, Unsent};
 pub(crate) use state::Answer;
 pub use subscribers::Event;
 pub(crate) use subscribers::EventSink;
-pub(crate) use task::{Command, Control, Purpose, Task, Unsent};
+pub(crate) use task::Task;
 
 /// Longest wait for the transport's own good-bye. The session is over by then: nobody waits for it
 /// but the task that has to end.

@@ -1,6 +1,9 @@
 //! The WAMP client library and the embedded router, seen from outside.
 
 mod devrouter;
+mod fake_router;
 mod peer;
+mod pool;
 mod round_trips;
+mod session;
 mod vectors;

@@ -184,10 +184,13 @@ impl Callee {
         Some((request, answer(request, outcome)))
     }
 
-    /// Ends all handlers and waits for them.
-    pub(super) async fn end(&mut self) {
+    /// Ends all handlers, and waits for them as long as `limit`: one that never awaits anything
+    /// cannot be ended.
+    pub(super) async fn end(&mut self, limit: Duration) {
         self.registrations.clear();
-        self.tasks.shutdown().await;
+        if timeout(limit, self.tasks.shutdown()).await.is_err() {
+            tracing::warn!("a handler goes on after the end of its session");
+        }
     }
 }
 

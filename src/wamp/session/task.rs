@@ -12,24 +12,25 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use crate::uri::Uri;
 use crate::value::{Map, Value};
 use crate::wamp::error::{ApplicationError, CallError, SessionError, uris};
 use crate::wamp::id::{RegistrationId, RequestId, SubscriptionId};
 use crate::wamp::message::Message;
-use crate::wamp::serializer::{DecodeError, EncodeError, Reading, Serializer};
-use crate::wamp::session::callee::{Callee, Handler, answer};
+use crate::wamp::serializer::{DecodeError, Reading};
+use crate::wamp::session::callee::{Callee, answer};
+use crate::wamp::session::outbox::{Outbox, SendError};
+use crate::wamp::session::request::{Command, Control, Purpose, Reply, Unsent};
 use crate::wamp::session::state::{Answer, Dropped, Kind, Reaction, State};
-use crate::wamp::session::subscribers::{EventSink, Subscribers};
-use crate::wamp::session::{DropCounters, Permit, Shared, lost, take_leave};
+use crate::wamp::session::subscribers::Subscribers;
+use crate::wamp::session::{CLOSE_WAIT, DropCounters, Shared, lost, take_leave};
 use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, TransportError};
 
 /// How often the others get a turn to queue their requests before a batch is written.
@@ -45,90 +46,10 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(3);
 /// Pings without an answer after which the session is over.
 const MAX_UNANSWERED_PINGS: u32 = 2;
 
-/// One request of a handle.
-#[derive(Debug)]
-pub(crate) struct Command {
-    /// The message, but for its request id.
-    pub(crate) message: Message,
-    pub(crate) purpose: Purpose,
-    /// Told to a dealer that announces call timeouts.
-    pub(crate) deadline: Instant,
-    /// Set when the message is written: the handle names its request by it.
-    pub(crate) request: Arc<AtomicU64>,
-    pub(crate) permit: Permit,
-    pub(crate) reply: oneshot::Sender<Result<Answer, Unsent>>,
-}
-
-/// What a request is for.
-pub(crate) enum Purpose {
-    Call,
-    Publish {
-        acknowledge: bool,
-    },
-    Subscribe {
-        topic: Uri,
-        sink: EventSink,
-    },
-    Unsubscribe {
-        subscription: SubscriptionId,
-        key: u64,
-    },
-    Register {
-        procedure: Uri,
-        handler: Handler,
-    },
-    Unregister {
-        registration: RegistrationId,
-    },
-}
-
-impl Purpose {
-    fn kind(&self) -> Kind {
-        match self {
-            Purpose::Call => Kind::Call,
-            Purpose::Publish { .. } => Kind::Publish,
-            Purpose::Subscribe { .. } => Kind::Subscribe,
-            Purpose::Unsubscribe { .. } => Kind::Unsubscribe,
-            Purpose::Register { .. } => Kind::Register,
-            Purpose::Unregister { .. } => Kind::Unregister,
-        }
-    }
-}
-
-impl std::fmt::Debug for Purpose {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.kind().fmt(f)
-    }
-}
-
-/// Why a request got no answer.
-#[derive(Debug)]
-pub(crate) enum Unsent {
-    /// It was not written; here it is again, for another session.
-    Returned(Box<Message>, SessionError),
-    /// It failed for good.
-    Failed(CallError),
-}
-
-/// What a handle tells the task beside requests.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// Nobody waits for this request any more.
-    Abandon(Arc<AtomicU64>),
-    /// A subscriber is gone.
-    DropSubscriber(SubscriptionId, u64),
-    /// A registration's handle is gone.
-    DropRegistration(RegistrationId),
-    /// Leave: take no requests, wait this long for those in flight, then say GOODBYE.
-    Close(Duration),
-}
-
 #[derive(Debug)]
 struct Ticket {
     purpose: Purpose,
-    reply: oneshot::Sender<Result<Answer, Unsent>>,
-    // Held for its drop: the place is free again when the request is settled.
-    _permit: Permit,
+    reply: Reply,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -156,6 +77,8 @@ pub(crate) struct Task {
     unanswered_pings: u32,
     phase: Phase,
     has_no_handles: bool,
+    /// Whether the dealer announces `call_timeout`.
+    tells_timeouts: bool,
 }
 
 impl Task {
@@ -191,6 +114,7 @@ impl Task {
             unanswered_pings: 0,
             phase: Phase::Open,
             has_no_handles: false,
+            tells_timeouts: shared.welcome.dealer_has("call_timeout"),
             shared,
         }
     }
@@ -249,9 +173,7 @@ impl Task {
                     }
                 }
                 () = tick(&mut self.heartbeat) => self.beat()?,
-                () = sleep_until(phase_ends.unwrap_or_else(Instant::now)),
-                    if phase_ends.is_some() =>
-                {
+                () = until(phase_ends) => {
                     match self.phase {
                         Phase::Leaving(_) => return Ok((None, SessionError::Closed)),
                         Phase::Open | Phase::Draining(_) => self.say_goodbye()?,
@@ -286,6 +208,11 @@ impl Task {
     }
 
     fn write_batch(&mut self) -> Result<(), SessionError> {
+        // What was told before these requests were queued comes before them: a caller that gives
+        // one call up and makes another sees its CANCEL go first.
+        while let Ok(control) = self.control.try_recv() {
+            self.obey(control)?;
+        }
         if self.outbox.unflushed_since.is_some() || matches!(self.phase, Phase::Leaving(_)) {
             return Ok(());
         }
@@ -303,17 +230,16 @@ impl Task {
             purpose,
             deadline,
             request,
-            permit,
             reply,
         } = command;
         // Given up while it was queued: nobody need ever know.
-        if reply.is_closed() {
+        if reply.sender.is_closed() {
             return Ok(());
         }
         if let Purpose::Unsubscribe { subscription, key } = purpose
             && !self.subscribers.remove(subscription, key)
         {
-            settle(reply, Ok(Answer::Unsubscribed));
+            reply.settle(Ok(Answer::Unsubscribed));
             return Ok(());
         }
         let id = self.state.next_id();
@@ -321,14 +247,11 @@ impl Task {
         match self.outbox.send(&message) {
             Ok(()) => {}
             Err(SendError::Refused(error)) => {
-                settle(reply, Err(Unsent::Failed(error)));
+                reply.settle(Err(Unsent::Failed(error)));
                 return Ok(());
             }
             Err(SendError::Lost(error)) => {
-                settle(
-                    reply,
-                    Err(Unsent::Failed(CallError::Disconnected(error.clone()))),
-                );
+                reply.settle(Err(Unsent::Failed(CallError::Disconnected(error.clone()))));
                 return Err(error);
             }
         }
@@ -336,7 +259,7 @@ impl Task {
         match &purpose {
             Purpose::Publish { acknowledge: false } => {
                 self.state.skip();
-                settle(reply, Ok(Answer::Unacknowledged));
+                reply.settle(Ok(Answer::Unacknowledged));
                 return Ok(());
             }
             Purpose::Subscribe { topic, .. } => self.subscribers.ask(topic),
@@ -347,12 +270,7 @@ impl Task {
             | Purpose::Unregister { .. } => {}
         }
         let kind = purpose.kind();
-        let ticket = Ticket {
-            purpose,
-            reply,
-            _permit: permit,
-        };
-        self.state.begin(kind, ticket);
+        self.state.begin(kind, Ticket { purpose, reply });
         Ok(())
     }
 
@@ -363,7 +281,7 @@ impl Task {
                 request, options, ..
             } => {
                 *request = id;
-                if self.shared.welcome.dealer_has("call_timeout") {
+                if self.tells_timeouts {
                     let left = deadline.saturating_duration_since(Instant::now());
                     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
                     let left_ms = left_ms.clamp(1, crate::wamp::id::MAX_ID);
@@ -412,7 +330,9 @@ impl Task {
                         return Ok(Some(end));
                     }
                 }
-                Some(Ok(Incoming::Ping | Incoming::Pong)) => {}
+                // The transport has an answer ready, which goes out with the next flush.
+                Some(Ok(Incoming::Ping)) => self.outbox.touch(),
+                Some(Ok(Incoming::Pong)) => {}
                 Some(Err(_)) | None if matches!(self.phase, Phase::Leaving(_)) => {
                     return Ok(Some((None, SessionError::Closed)));
                 }
@@ -513,15 +433,13 @@ impl Task {
     }
 
     fn settle(&mut self, ticket: Ticket, answer: Answer) -> Result<(), SessionError> {
-        let Ticket { purpose, reply, .. } = ticket;
+        let Ticket { purpose, reply } = ticket;
         match (purpose, answer) {
             (Purpose::Subscribe { topic, sink }, Answer::Subscribed(id)) => {
                 let key = sink.key;
                 self.subscribers.add(id, &topic, sink);
                 // The caller may have gone in this very moment.
-                if reply.send(Ok(Answer::Subscribed(id))).is_err()
-                    && self.subscribers.remove(id, key)
-                {
+                if !reply.settle(Ok(Answer::Subscribed(id))) && self.subscribers.remove(id, key) {
                     self.leave_subscription(id)?;
                 }
                 if let Some(unused) = self.subscribers.settle(&topic) {
@@ -529,23 +447,25 @@ impl Task {
                 }
             }
             (Purpose::Subscribe { topic, .. }, answer) => {
-                settle(reply, Ok(answer));
+                reply.settle(Ok(answer));
                 if let Some(unused) = self.subscribers.settle(&topic) {
                     self.leave_subscription(unused)?;
                 }
             }
             (Purpose::Register { procedure, handler }, Answer::Registered(id)) => {
                 self.callee.add(id, procedure, handler);
-                if reply.send(Ok(Answer::Registered(id))).is_err() {
+                if !reply.settle(Ok(Answer::Registered(id))) {
                     self.callee.remove(id);
                     self.leave_registration(id)?;
                 }
             }
             (Purpose::Unregister { registration }, answer) => {
                 self.callee.remove(registration);
-                settle(reply, Ok(answer));
+                reply.settle(Ok(answer));
             }
-            (_, answer) => settle(reply, Ok(answer)),
+            (_, answer) => {
+                reply.settle(Ok(answer));
+            }
         }
         Ok(())
     }
@@ -684,7 +604,7 @@ impl Task {
         self.shared.ended.send_replace(Some(error.clone()));
         for ticket in self.state.end() {
             let lost = CallError::Disconnected(error.clone());
-            settle(ticket.reply, Err(Unsent::Failed(lost)));
+            ticket.reply.settle(Err(Unsent::Failed(lost)));
         }
         self.queue.close();
         for command in self.batch.drain(..) {
@@ -694,7 +614,7 @@ impl Task {
             give_back(command, &error);
         }
         self.subscribers.clear();
-        self.callee.end().await;
+        self.callee.end(CLOSE_WAIT).await;
         take_leave(&mut self.outbox.writer, self.outbox.serializer, last_word).await;
     }
 }
@@ -711,6 +631,14 @@ impl Drop for Task {
     }
 }
 
+/// Waits for an instant, or for ever. Costs nothing before it is polled, as the loop needs.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn tick(heartbeat: &mut Option<Interval>) {
     match heartbeat {
         Some(ticks) => {
@@ -722,12 +650,7 @@ async fn tick(heartbeat: &mut Option<Interval>) {
 
 fn give_back(command: Command, error: &SessionError) {
     let returned = Unsent::Returned(Box::new(command.message), error.clone());
-    settle(command.reply, Err(returned));
-}
-
-/// Hands the answer over. If nobody waits for it any more, that is no fault of anybody's.
-fn settle(reply: oneshot::Sender<Result<Answer, Unsent>>, answer: Result<Answer, Unsent>) {
-    drop(reply.send(answer));
+    command.reply.settle(Err(returned));
 }
 
 fn protocol_violation() -> Message {
@@ -738,49 +661,5 @@ fn protocol_violation() -> Message {
         )]),
         reason: uris::PROTOCOL_VIOLATION.to_owned(),
         payload: crate::wamp::message::Payload::default(),
-    }
-}
-
-/// The writing half, with what decides whether a message may be written.
-#[derive(Debug)]
-struct Outbox {
-    writer: FrameWriter,
-    serializer: Serializer,
-    max_message_bytes: usize,
-    unflushed_since: Option<Instant>,
-}
-
-enum SendError {
-    /// The message may not be sent; the session is as it was.
-    Refused(CallError),
-    /// The connection is gone.
-    Lost(SessionError),
-}
-
-impl From<EncodeError> for SendError {
-    fn from(error: EncodeError) -> Self {
-        SendError::Refused(CallError::Encode(error))
-    }
-}
-
-impl Outbox {
-    fn send(&mut self, message: &Message) -> Result<(), SendError> {
-        let frame = self.serializer.encode(message)?;
-        let limit = self.max_message_bytes.min(self.writer.max_message_bytes());
-        if frame.len() > limit {
-            return Err(SendError::Refused(CallError::TooLarge {
-                bytes: frame.len(),
-                limit,
-            }));
-        }
-        self.unflushed_since.get_or_insert_with(Instant::now);
-        self.writer
-            .feed(frame)
-            .map_err(|error| SendError::Lost(lost(error)))
-    }
-
-    fn ping(&mut self) -> Result<(), TransportError> {
-        self.unflushed_since.get_or_insert_with(Instant::now);
-        self.writer.ping()
     }
 }
