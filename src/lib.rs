@@ -9,6 +9,7 @@ pub mod uri;
 pub mod diagnostic;
 pub mod document;
 pub mod problem;
+pub mod telemetry;
 pub mod mops;
 pub mod wamp;
 pub mod spec;

@@ -1,0 +1,117 @@
+//! What the program says of itself while it runs.
+//!
+//! `logs.rs` turns events into lines, for people or for machines. Here is what one request leaves
+//! behind: its id and its line in the access log. Tokens, passwords, bodies, queries and headers
+//! are never logged; what could carry them is not even handed in.
+
+use std::time::Duration;
+
+use tracing::Span;
+use uuid::Uuid;
+
+pub mod logs;
+
+/// The target of access-log events, to select or silence them by the level's filter.
+pub const ACCESS: &str = "wampgate::access";
+
+/// One request, as the access log tells it.
+#[derive(Debug, Clone, Default)]
+pub struct Access<'a> {
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The method as received.
+    pub method: &'a str,
+    /// The path as received, without the query.
+    pub path: &'a str,
+    /// The pattern of the route that served it; what to group by.
+    pub route: Option<&'a str>,
+    /// The API of that route.
+    pub api: Option<&'a str>,
+    /// The API's version.
+    pub version: Option<&'a str>,
+    /// The realm of that API.
+    pub realm: Option<&'a str>,
+    /// The status of the answer.
+    pub status: u16,
+    /// The error's URI, where it failed.
+    pub error_uri: Option<&'a str>,
+    /// From the head's arrival to the answer's first byte.
+    pub duration: Duration,
+    /// Bytes of the request's body, where known.
+    pub bytes_in: Option<u64>,
+    /// Bytes of the answer's body, where known.
+    pub bytes_out: Option<u64>,
+    /// The client's address, after trusted proxies.
+    pub client: &'a str,
+}
+
+/// Writes the line of one request.
+pub fn access(entry: &Access<'_>) {
+    // Microseconds are as fine as anybody reads.
+    let duration_ms = (entry.duration.as_secs_f64() * 1e6).round() / 1e3;
+    tracing::info!(
+        target: ACCESS,
+        {
+            request.id = entry.request_id,
+            method = entry.method,
+            path = entry.path,
+            route.path = entry.route,
+            api.id = entry.api,
+            api.version = entry.version,
+            realm.uri = entry.realm,
+            status = entry.status,
+            error.uri = entry.error_uri,
+            duration_ms,
+            bytes_in = entry.bytes_in,
+            bytes_out = entry.bytes_out,
+            client = entry.client
+        },
+        "{} {} {} in {duration_ms} ms",
+        entry.method,
+        entry.path,
+        entry.status,
+    );
+}
+
+/// Returns the span of a request: events within it carry the request's id.
+pub fn request_span(request_id: &str) -> Span {
+    tracing::info_span!("request", request.id = request_id)
+}
+
+/// Longest request id of a client's own that is kept.
+const MAX_REQUEST_ID_LENGTH: usize = 128;
+
+/// Returns the id of a request: the client's own where it is a sane token, else a new UUID of
+/// version 7, which sorts by time.
+///
+/// Sane is `[A-Za-z0-9._-]{1,128}`: it goes into logs, headers and problems as it is.
+pub fn request_id(given: Option<&[u8]>) -> String {
+    let is_sane = |id: &&[u8]| {
+        let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+        (1..=MAX_REQUEST_ID_LENGTH).contains(&id.len()) && id.iter().all(sane)
+    };
+    let kept = given.filter(is_sane).map(String::from_utf8_lossy);
+    kept.map_or_else(|| Uuid::now_v7().to_string(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_request_id_is_kept() {
+        for id in ["a", "Ab9._-", &"x".repeat(128)] {
+            assert_eq!(request_id(Some(id.as_bytes())), id);
+        }
+    }
+
+    #[test]
+    fn any_other_is_replaced_by_a_new_one() {
+        let long = "x".repeat(129);
+        for id in ["", "a b", "a\n", "ä", "a\"", &long] {
+            let made = request_id(Some(id.as_bytes()));
+            assert_eq!(Uuid::parse_str(&made).unwrap().get_version_num(), 7);
+        }
+        assert_ne!(request_id(None), request_id(None));
+    }
+}
