@@ -199,7 +199,7 @@ pub struct Location {
     /// Column in characters, from one.
     pub column: u32,
     /// The line's text, for rendering.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
 }
 
 impl Location {
@@ -559,7 +559,7 @@ mod tests {
             pointer: "/variables/code".to_owned(),
             line: 12,
             column: 46,
-            excerpt: Some(Excerpt::new(line, start, end)),
+            excerpt: Some(Box::new(Excerpt::new(line, start, end))),
         }
     }
 

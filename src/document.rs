@@ -405,7 +405,7 @@ impl Source<'_> {
             pointer: String::new(),
             line: u32::try_from(line).unwrap_or(u32::MAX),
             column: u32::try_from(before.chars().count() + 1).unwrap_or(u32::MAX),
-            excerpt: Some(Excerpt::new(&shown, start, end)),
+            excerpt: Some(Box::new(Excerpt::new(&shown, start, end))),
         }
     }
 }

@@ -225,11 +225,11 @@ fn locate_raw(text: &str, span: Span) -> Location {
         pointer: String::new(),
         line: number(before.matches('\n').count() + 1),
         column: number(before[line_start..].chars().count() + 1),
-        excerpt: Some(Excerpt::new(
+        excerpt: Some(Box::new(Excerpt::new(
             line,
             start - line_start,
             end.saturating_sub(line_start),
-        )),
+        ))),
     }
 }
 

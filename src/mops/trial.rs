@@ -232,11 +232,11 @@ impl Texts {
                 pointer: source.pointer.clone(),
                 line: u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX),
                 column: u32::try_from(column).unwrap_or(u32::MAX),
-                excerpt: Some(Excerpt::new(
+                excerpt: Some(Box::new(Excerpt::new(
                     line,
                     start.saturating_sub(line_start),
                     end.saturating_sub(line_start),
-                )),
+                ))),
             }
         });
         let finding = Diagnostic::error(error.code(), location, error.message());
