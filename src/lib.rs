@@ -14,6 +14,7 @@ pub mod mops;
 pub mod wamp;
 pub mod spec;
 pub mod realm;
+pub mod catalog;
 pub mod devrouter;
 pub mod gateway;
 pub mod config;

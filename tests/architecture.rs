@@ -23,6 +23,7 @@ const MODULES: &[(&str, &str)] = &[
     ("spec", "mops document diagnostic wamp"),
     // The file of a realm: who may do what there, and how its router is reached (a `wamp` config).
     ("realm", "document diagnostic wamp"),
+    ("catalog", "spec realm document diagnostic"),
     ("security", "store problem document diagnostic"),
     ("action", "spec mops wamp"),
     ("devrouter", "wamp security"),

@@ -1,0 +1,322 @@
+//! Specs and realms together: a set of files to the routes and realms that they stand for.
+//!
+//! The commands that look at files (`check`, `routes`) and the gateway that serves them load alike,
+//! here. A file is told to be a spec or a realm by its keys, so that any folder will do.
+//! Nothing here connects, listens or watches.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Code, Diagnostic, Location};
+use crate::document::{Document, Node, NodeKind};
+use crate::realm::{self, LoadedRealms, Realm};
+use crate::spec::{self, LoadedSpec, Route};
+
+/// A file's content, or text that came otherwise.
+#[derive(Debug, Clone)]
+pub struct SourceText {
+    /// What findings call it, a path usually.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What a set of files stands for.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Every spec, with its routes or its errors.
+    pub specs: Vec<LoadedSpec>,
+    /// Every file of realms.
+    pub realms: Vec<LoadedRealms>,
+    /// What is wrong with files that are neither, or no JSON.
+    pub others: Vec<Diagnostic>,
+    /// The files in the order in which they were given.
+    files: Vec<String>,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Spec,
+    Realms,
+}
+
+/// Reads files, and of folders every `*.json` that is directly inside, by name. What cannot be read
+/// is a finding, and the rest is read all the same.
+pub fn read_files(paths: &[PathBuf]) -> (Vec<SourceText>, Vec<Diagnostic>) {
+    let mut sources = Vec::new();
+    let mut findings = Vec::new();
+    for path in paths {
+        match files_at(path) {
+            Ok(files) if files.is_empty() => {
+                let location = Location::of_file(&path.display().to_string());
+                let message = "no `*.json` file in this folder";
+                findings.push(Diagnostic::warning(Code::Unreadable, location, message));
+            }
+            Ok(files) => {
+                for file in files {
+                    match fs::read_to_string(&file) {
+                        Ok(text) => sources.push(SourceText {
+                            name: file.display().to_string(),
+                            text,
+                        }),
+                        Err(error) => findings.push(unreadable(&file, &error)),
+                    }
+                }
+            }
+            Err(error) => findings.push(unreadable(path, &error)),
+        }
+    }
+    (sources, findings)
+}
+
+fn files_at(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let file = entry?.path();
+        let is_json = file
+            .extension()
+            .is_some_and(|extension| extension == "json");
+        // A link to a file is as good as a file: mounted volumes are made of them.
+        if is_json && fs::metadata(&file).is_ok_and(|meta| meta.is_file()) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    let location = Location::of_file(&path.display().to_string());
+    let message = match error.kind() {
+        io::ErrorKind::InvalidData => "cannot be read: it is not UTF-8".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    Diagnostic::error(Code::Unreadable, location, message)
+}
+
+impl Catalog {
+    /// Loads specs and realms. `environment` gives the values of `${NAME}` in them.
+    ///
+    /// Where there is no realm among the sources, the realms of specs are not compared with any.
+    pub fn load(sources: &[SourceText], environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut others = Vec::new();
+        let mut specs = Vec::new();
+        let mut realms = Vec::new();
+        for source in sources {
+            let Some(document) = parse(source, environment, &mut others) else {
+                continue;
+            };
+            match kind_of(document.root()) {
+                Some(Kind::Spec) => specs.push(document),
+                Some(Kind::Realms) => realms.push(document),
+                None => {
+                    let location = Location::of_file(&source.name);
+                    let message = "neither an API spec nor a realm";
+                    let finding = Diagnostic::error(Code::UnknownDocument, location, message);
+                    let hint = "a spec has `id` and `versions`, a realm has `uri`";
+                    others.push(finding.with_hint(hint));
+                }
+            }
+        }
+        let compares_realms = !realms.is_empty();
+        Catalog::assemble(&specs, &realms, compares_realms, others, sources)
+    }
+
+    /// Loads files of which it is known what they are: the gateway's two folders. A spec whose realm
+    /// is not among `realms` is refused.
+    pub fn load_folders(
+        specs: &[SourceText],
+        realms: &[SourceText],
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Self {
+        let mut others = Vec::new();
+        let mut parse_all = |sources: &[SourceText]| -> Vec<Document> {
+            let parsed = sources.iter();
+            parsed
+                .filter_map(|source| parse(source, environment, &mut others))
+                .collect()
+        };
+        let spec_documents = parse_all(specs);
+        let realm_documents = parse_all(realms);
+        let sources = [realms, specs].concat();
+        Catalog::assemble(&spec_documents, &realm_documents, true, others, &sources)
+    }
+
+    fn assemble(
+        specs: &[Document],
+        realms: &[Document],
+        compares_realms: bool,
+        others: Vec<Diagnostic>,
+        sources: &[SourceText],
+    ) -> Self {
+        let realms = realm::load(realms);
+        let known: Vec<String> = realms
+            .iter()
+            .flat_map(|loaded| &loaded.realms)
+            .map(|realm| realm.uri.to_string())
+            .collect();
+        let specs = spec::load(specs, compares_realms.then_some(known.as_slice()));
+        Catalog {
+            specs,
+            realms,
+            others,
+            files: sources.iter().map(|source| source.name.clone()).collect(),
+        }
+    }
+
+    /// Returns every finding: the files in the order in which they were given, in a file by place.
+    pub fn findings(&self) -> Vec<&Diagnostic> {
+        let specs = self.specs.iter().flat_map(|spec| &spec.findings);
+        let realms = self.realms.iter().flat_map(|realms| &realms.findings);
+        let mut findings: Vec<&Diagnostic> =
+            self.others.iter().chain(realms).chain(specs).collect();
+        findings.sort_by_key(|finding| {
+            let file = finding.location.file.as_ref();
+            self.files.iter().position(|name| Some(name) == file)
+        });
+        findings
+    }
+
+    /// Returns whether anything is refused.
+    pub fn has_errors(&self) -> bool {
+        self.findings().into_iter().any(Diagnostic::is_error)
+    }
+
+    /// Returns every route that can be served.
+    pub fn routes(&self) -> Vec<Route> {
+        let specs = self.specs.iter();
+        specs.flat_map(|spec| spec.routes.iter().cloned()).collect()
+    }
+
+    /// Returns every realm without an error.
+    pub fn realms(&self) -> impl Iterator<Item = &Realm> {
+        self.realms.iter().flat_map(|loaded| &loaded.realms)
+    }
+}
+
+fn parse(
+    source: &SourceText,
+    environment: &dyn Fn(&str) -> Option<String>,
+    others: &mut Vec<Diagnostic>,
+) -> Option<Document> {
+    let parsed = Document::parse_json(Some(&source.name), &source.text).and_then(|mut document| {
+        let findings = document.substitute(environment);
+        if findings.is_empty() {
+            Ok(document)
+        } else {
+            Err(findings)
+        }
+    });
+    parsed.map_err(|findings| others.extend(findings)).ok()
+}
+
+/// Tells by the keys what a document is, also where one of them is misspelt.
+fn kind_of(root: &Node) -> Option<Kind> {
+    let members = match &root.kind {
+        NodeKind::Map(members) => members,
+        NodeKind::List(_) => return Some(Kind::Realms),
+        _ => return None,
+    };
+    let has = |keys: &[&str]| keys.iter().any(|key| members.contains_key(*key));
+    if has(&["versions", "realm_uri", "host"]) {
+        Some(Kind::Spec)
+    } else if has(&["uri", "router", "authmethods", "grants", "users"]) {
+        Some(Kind::Realms)
+    } else if has(&["id", "variables", "defaults", "status_codes"]) {
+        Some(Kind::Spec)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str, text: &str) -> SourceText {
+        SourceText {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    fn spec_text(realm: &str) -> String {
+        format!(
+            r#"{{"id": "a", "host": "_", "realm_uri": "{realm}", "versions": {{"1": {{
+                "base_path": "/", "paths": {{"/": {{"get": {{"action": {{"type": "static"}}}}}}}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn files_are_told_apart_by_their_keys() {
+        let good = spec_text("com.${NAME}");
+        let sources = [
+            source("s.json", &good),
+            source("r.json", r#"[{"uri": "com.a"}]"#),
+        ];
+        let environment = |name: &str| (name == "NAME").then(|| "a".to_owned());
+        let catalog = Catalog::load(&sources, &environment);
+        assert!(!catalog.has_errors(), "{:?}", catalog.findings());
+        assert_eq!(catalog.routes().len(), 1);
+        assert_eq!(catalog.realms().count(), 1);
+    }
+
+    #[test]
+    fn findings_come_in_the_order_of_the_files() {
+        let spec = spec_text("com.b");
+        let sources = [
+            source("1.json", "{"),
+            source("2.json", &spec),
+            source("3.json", r#"{"uri": "com.${NONE}"}"#),
+            source("4.json", r#"{"uri": "com.a", "x": 1}"#),
+            source("5.json", r#"{"what": 1}"#),
+        ];
+        let catalog = Catalog::load(&sources, &|_| None);
+        let seen: Vec<String> = catalog
+            .findings()
+            .iter()
+            .map(|f| format!("{} {}", f.location.file.as_deref().unwrap(), f.code))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                "1.json D001",
+                "2.json S201",
+                "3.json D009",
+                "4.json D005",
+                "5.json D013"
+            ]
+        );
+        assert!(catalog.routes().is_empty());
+    }
+
+    #[test]
+    fn without_realms_a_check_does_not_ask_for_them_but_the_gateway_does() {
+        let spec = [source("s.json", &spec_text("com.b"))];
+        assert!(!Catalog::load(&spec, &|_| None).has_errors());
+        assert!(Catalog::load_folders(&spec, &[], &|_| None).has_errors());
+    }
+
+    #[test]
+    fn folders_are_read_by_name_and_what_is_missing_is_a_finding() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.json", "a.json", "note.txt"] {
+            fs::write(folder.path().join(name), "{}").unwrap();
+        }
+        fs::write(folder.path().join("c.json"), b"\xff").unwrap();
+        let paths = [folder.path().to_owned(), folder.path().join("gone.json")];
+        let (sources, findings) = read_files(&paths);
+        let names: Vec<&str> = sources
+            .iter()
+            .map(|source| source.name.rsplit('/').next().unwrap())
+            .collect();
+        assert_eq!(names, ["a.json", "b.json"]);
+        assert_eq!(findings.len(), 2);
+        assert!(findings[0].message.contains("not UTF-8"));
+    }
+}

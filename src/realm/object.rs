@@ -1,0 +1,235 @@
+//! The realm object: `realms/*.json`, one object or a list of them.
+//!
+//! Reference: `security.md`, "Realm object".
+
+use crate::diagnostic::{Code, Diagnostic, Findings, Location};
+use crate::document::{Document, Node, NodeKind, ObjectReader};
+use crate::uri::{Uri, UriCheck};
+use crate::value::Value;
+use crate::wamp::config::RouterConfig;
+
+use super::read_router;
+
+/// A realm that is configured.
+#[derive(Debug, Clone)]
+pub struct Realm {
+    /// Its URI.
+    pub uri: Uri,
+    /// What it is for, at most 512 bytes.
+    pub description: String,
+    /// How its sessions are made; absent: as the gateway's default router says.
+    pub router: Option<RouterConfig>,
+}
+
+/// What became of one document.
+#[derive(Debug)]
+pub struct LoadedRealms {
+    /// The file's name, as the document has it.
+    pub file: Option<String>,
+    /// The realms without an error.
+    pub realms: Vec<Realm>,
+    /// Errors and warnings, in the order of their places.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Longest description, in bytes.
+const MAX_DESCRIPTION: usize = 512;
+
+/// What comes with security, and the value that means the same as leaving it out.
+const LATER: &[(&str, Neutral)] = &[
+    ("authmethods", Neutral::DefaultMethods),
+    ("security_enabled", Neutral::True),
+    ("users", Neutral::Empty),
+    ("groups", Neutral::Empty),
+    ("sources", Neutral::Empty),
+    ("grants", Neutral::Empty),
+    ("api_keys", Neutral::Empty),
+    ("oauth2", Neutral::Empty),
+    ("jwt_issuers", Neutral::Empty),
+    ("info", Neutral::Empty),
+    ("private_keys", Neutral::Empty),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Neutral {
+    /// An empty list or map, or a map of such.
+    Empty,
+    True,
+    DefaultMethods,
+}
+
+/// Reads realms. Of two with the same URI the later is refused; a realm with an error is left out,
+/// the others of its document are not.
+pub fn load(documents: &[Document]) -> Vec<LoadedRealms> {
+    let mut known: Vec<(Uri, Location)> = Vec::new();
+    let read = |document: &Document| {
+        let all = Findings::new();
+        all.extend(document.warnings().iter().cloned());
+        let nodes = match &document.root().kind {
+            NodeKind::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(document.root()),
+        };
+        let mut realms = Vec::new();
+        for node in nodes {
+            let findings = Findings::new();
+            let realm = read_realm(document, node, &findings);
+            if let Some((realm, location)) = realm {
+                match known.iter().find(|(uri, _)| *uri == realm.uri) {
+                    Some((_, first)) => {
+                        let message = format!("realm `{}` is there already, at {first}", realm.uri);
+                        let code = Code::DuplicateRealm;
+                        findings.push(Diagnostic::error(code, location, message));
+                    }
+                    None => {
+                        known.push((realm.uri.clone(), location));
+                        realms.extend((findings.errors() == 0).then_some(realm));
+                    }
+                }
+            }
+            all.extend(findings.into_sorted());
+        }
+        LoadedRealms {
+            file: document.file().map(str::to_owned),
+            realms,
+            findings: all.into_sorted(),
+        }
+    };
+    documents.iter().map(read).collect()
+}
+
+fn read_realm(document: &Document, node: &Node, findings: &Findings) -> Option<(Realm, Location)> {
+    let reader = ObjectReader::new(document, node, findings)?;
+    let uri = reader.required_text("uri").and_then(|text| {
+        let node = reader.get("uri")?;
+        let location = document.location(node.id);
+        match Uri::parse(text, UriCheck::Loose) {
+            Ok(uri) => Some((uri, location)),
+            Err(error) => {
+                let message = format!("`uri` is no WAMP URI: {error}");
+                findings.push(Diagnostic::error(Code::BadUri, location, message));
+                None
+            }
+        }
+    });
+    let description = reader.text("description").unwrap_or_default();
+    if description.len() > MAX_DESCRIPTION
+        && let Some(node) = reader.get("description")
+    {
+        reader.refuse_value::<()>(node, &format!("expected at most {MAX_DESCRIPTION} bytes"));
+    }
+    let router = reader.object("router").map(|router| {
+        router.required("urls");
+        let config = read_router(&router);
+        router.finish();
+        config
+    });
+    for (key, neutral) in LATER {
+        if let Some(node) = reader.get(key)
+            && !neutral.admits(&node.to_value())
+        {
+            let message = format!("`{key}` is not built yet: it comes with the security release");
+            let location = document.location_of_key(node.id);
+            let finding = Diagnostic::error(Code::NotBuilt, location, message);
+            findings.push(finding.with_hint("leave it out"));
+        }
+    }
+    reader.finish();
+    let (uri, location) = uri?;
+    let realm = Realm {
+        uri,
+        description: description.to_owned(),
+        router,
+    };
+    Some((realm, location))
+}
+
+impl Neutral {
+    fn admits(self, value: &Value) -> bool {
+        match self {
+            Neutral::Empty => match value {
+                Value::List(items) => items.is_empty(),
+                Value::Map(map) => map.values().all(|value| self.admits(value)),
+                _ => false,
+            },
+            Neutral::True => *value == Value::Bool(true),
+            Neutral::DefaultMethods => {
+                let default = ["anonymous", "password", "oauth2"].map(Value::from);
+                *value == Value::from(default.to_vec())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wamp::auth::Auth;
+
+    fn load_texts(texts: &[&str]) -> Vec<LoadedRealms> {
+        let documents: Vec<Document> = texts
+            .iter()
+            .map(|text| Document::parse_json(Some("r.json"), text).unwrap())
+            .collect();
+        load(&documents)
+    }
+
+    fn messages(loaded: &LoadedRealms) -> Vec<String> {
+        let findings = loaded.findings.iter();
+        findings
+            .map(|finding| format!("{} {}", finding.code, finding.message))
+            .collect()
+    }
+
+    #[test]
+    fn one_object_or_a_list() {
+        let loaded = load_texts(&[
+            r#"{"uri": "com.a", "description": "x", "users": [], "info": {"oidc_providers": {}},
+                "security_enabled": true, "authmethods": ["anonymous", "password", "oauth2"]}"#,
+            r#"[{"uri": "com.b", "router": {"urls": ["ws://h/ws"], "sessions": 5, "auth":
+                {"method": "ticket", "authid": "me", "secret": "s3cret"}}}, {"uri": "com.c"}]"#,
+        ]);
+        assert_eq!(messages(&loaded[0]), [] as [&str; 0]);
+        assert_eq!(messages(&loaded[1]), [] as [&str; 0]);
+        assert_eq!(loaded[0].realms[0].uri.as_str(), "com.a");
+        assert!(loaded[0].realms[0].router.is_none());
+        let router = loaded[1].realms[0].router.as_ref().unwrap();
+        assert_eq!(router.sessions, 5);
+        assert!(matches!(router.auth, Auth::Ticket { .. }));
+        assert!(!format!("{loaded:?}").contains("s3cret"));
+        assert_eq!(loaded[1].realms[1].uri.as_str(), "com.c");
+    }
+
+    #[test]
+    fn every_mistake_is_found_and_good_realms_stay() {
+        let long = "x".repeat(513);
+        let text = format!(
+            r#"[{{"uri": "com..a"}}, {{"ury": "com.b"}}, {{"uri": "com.c", "description": "{long}"}},
+                {{"uri": "com.d", "router": {{"session": 2}}}}, {{"uri": "com.e", "users":
+                [{{"username": "me", "password": "hunter2"}}], "security_enabled": false}},
+                {{"uri": "com.f"}}, {{"uri": "com.f"}}, 5]"#
+        );
+        let loaded = load_texts(&[&text]).remove(0);
+        assert_eq!(
+            messages(&loaded),
+            [
+                "S209 `uri` is no WAMP URI: component 2 is empty",
+                "D005 unknown key `ury`",
+                "D008 `description`: expected at most 512 bytes",
+                "D007 missing key `urls`",
+                "D005 unknown key `session`",
+                "D012 `users` is not built yet: it comes with the security release",
+                "D012 `security_enabled` is not built yet: it comes with the security release",
+                "R301 realm `com.f` is there already, at r.json:4:25",
+                "D006 found integer, expected a map",
+            ]
+        );
+        let shown: String = loaded.findings.iter().map(|f| f.render(false)).collect();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let uris: Vec<&str> = loaded
+            .realms
+            .iter()
+            .map(|realm| realm.uri.as_str())
+            .collect();
+        assert_eq!(uris, ["com.f"]);
+    }
+}
