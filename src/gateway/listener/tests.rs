@@ -301,6 +301,63 @@ async fn a_body_that_is_too_large_is_answered_though_the_client_still_writes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_in_chunks_leaves_the_connection_as_it_was() {
+    let (serving, _) = start(|_| {}).await;
+    let mut client = Client::connect(&serving).await;
+    for _ in 0..2 {
+        client
+            .send("POST /upload HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+        client.send("3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n").await;
+        assert_eq!(client.answer().await.2, "abcde");
+    }
+    // Nothing was left unread, so the end is at once.
+    let begun = Instant::now();
+    let (drained, _) = tokio::join!(serving.drain(), client.until_closed());
+    assert_eq!((drained.finished, drained.cut), (1, 0));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_coding_overrides_a_length() {
+    let (serving, _) = start(|_| {}).await;
+    for framing in [
+        "content-length: 3\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 3",
+    ] {
+        let mut client = Client::connect(&serving).await;
+        client
+            .send(&format!(
+                "POST /upload HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"
+            ))
+            .await;
+        client.send("5\r\nabcde\r\n0\r\n\r\n").await;
+        assert_eq!(client.answer().await.2, "abcde");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_sent_together_are_answered_in_turn() {
+    let (serving, _) = start(|_| {}).await;
+    let mut client = Client::connect(&serving).await;
+    client.send(&GET.repeat(40)).await;
+    for _ in 0..40 {
+        assert_eq!(client.answer().await.2, "hello");
+    }
+    assert_after(client.until_closed().await.1, IDLE_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_client_is_served_and_its_connection_closed() {
+    let (serving, _) = start(|_| {}).await;
+    let mut client = Client::connect(&serving).await;
+    client.send("GET /hello HTTP/1.0\r\n\r\n").await;
+    let (answer, elapsed) = client.until_closed().await;
+    assert!(answer.ends_with(b"\r\n\r\nhello"));
+    assert_after(elapsed, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_waits_for_100_continue_gets_it_or_the_refusal() {
     let (serving, _) = start(|_| {}).await;
     let head = |length| {
@@ -473,6 +530,24 @@ async fn a_drain_serves_clients_that_had_connected_already() {
     let mut client = Client(TcpStream::from_std(socket).unwrap());
     let (drained, (status, headers, _)) = tokio::join!(serving.drain(), client.answer());
     assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers["connection"], "close");
+    assert_eq!((drained.finished, drained.cut), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_a_head_that_has_begun_come_to_its_end() {
+    let (serving, _) = start(|_| {}).await;
+    let mut client = Client::connect(&serving).await;
+    let (first, rest) = GET.split_at(10);
+    client.send(first).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let finishing = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.send(rest).await;
+        client.answer().await
+    };
+    let (drained, (_, headers, body)) = tokio::join!(serving.drain(), finishing);
+    assert_eq!(body, "hello");
     assert_eq!(headers["connection"], "close");
     assert_eq!((drained.finished, drained.cut), (1, 0));
 }
