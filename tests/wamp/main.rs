@@ -6,4 +6,5 @@ mod peer;
 mod pool;
 mod round_trips;
 mod session;
+mod together;
 mod vectors;

@@ -1,0 +1,210 @@
+//! Our client as caller, callee, publisher and subscriber on our embedded router.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+use wampgate::value::{Map, Value};
+use wampgate::wamp::client::{Call, Client, Registration};
+use wampgate::wamp::config::{Endpoint, Reconnect, RouterConfig};
+use wampgate::wamp::error::{ApplicationError, CallError};
+use wampgate::wamp::message::Payload;
+use wampgate::wamp::pool::Pool;
+use wampgate::wamp::serializer::Serializer;
+
+use crate::fake_router::{LONG, args, call, map, publish};
+use crate::peer::{REALM, router, uri};
+
+fn config(url: &str, serializer: Serializer) -> RouterConfig {
+    RouterConfig {
+        urls: vec![url.into()],
+        serializers: vec![serializer],
+        reconnect: Reconnect {
+            min: Duration::from_millis(1),
+            max: Duration::from_millis(20),
+        },
+        ..RouterConfig::default()
+    }
+}
+
+/// Offers `com.example.double` and `com.example.fail`.
+async fn serve(url: &str, serializer: Serializer) -> (Client, Vec<Registration>) {
+    let callee = Client::connect(&uri(REALM), &config(url, serializer))
+        .await
+        .unwrap();
+    let double = callee
+        .register(&uri("com.example.double"), |invocation| async move {
+            let number = invocation.payload.args()[0].as_u64().unwrap();
+            Ok(Payload::new(vec![(number * 2).into()], Map::new()))
+        })
+        .await
+        .unwrap();
+    let fail = callee
+        .register(&uri("com.example.fail"), |_| async {
+            Err(ApplicationError::new(
+                "com.example.error.no",
+                vec!["why".into()],
+                map(r#"{"left": 18446744073709551615}"#),
+            ))
+        })
+        .await
+        .unwrap();
+    (callee, vec![double, fail])
+}
+
+fn double(number: u64) -> Call {
+    Call {
+        payload: args([number.into()]),
+        ..call("com.example.double")
+    }
+}
+
+#[tokio::test]
+async fn results_and_errors_travel_whole_by_each_serializer() {
+    let router = router();
+    let url = router.listen("127.0.0.1:0").await.unwrap().url();
+    for serializer in Serializer::ALL {
+        let (callee, _registrations) = serve(&url, serializer).await;
+        let pool = Pool::start(uri(REALM), config(&url, serializer));
+        let result = pool.call(double(1 << 62), LONG).await.unwrap();
+        assert_eq!(result.payload.args(), [Value::from(1_u64 << 63)]);
+
+        let error = pool.call(call("com.example.fail"), LONG).await.unwrap_err();
+        let CallError::Application(error) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(error.uri, "com.example.error.no");
+        assert_eq!(error.payload.args(), [Value::from("why")]);
+        assert_eq!(error.payload.kwargs()["left"], Value::from(u64::MAX));
+
+        let error = pool.call(call("com.example.gone"), LONG).await.unwrap_err();
+        assert!(
+            matches!(&error, CallError::Application(error)
+                if error.uri == "wamp.error.no_such_procedure"),
+            "{error:?}"
+        );
+        pool.drain(LONG).await;
+        callee.close(LONG).await;
+    }
+    router.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_deadline_interrupts_the_callee_and_the_session_goes_on() {
+    let router = Arc::new(router());
+    let endpoint = {
+        let router = Arc::clone(&router);
+        Endpoint::in_process("embedded", move || {
+            let transport = router.connect_in_process(Serializer::Msgpack);
+            Box::pin(async move { Ok(transport) })
+        })
+    };
+    let config = RouterConfig {
+        urls: vec![endpoint],
+        ..RouterConfig::default()
+    };
+    let callee = Client::connect(&uri(REALM), &config).await.unwrap();
+    let interrupted = Arc::new(Notify::new());
+    let tell = interrupted.clone();
+    let _registration = callee
+        .register(&uri("com.example.slow"), move |invocation| {
+            let tell = tell.clone();
+            async move {
+                invocation.interrupted().await;
+                tell.notify_one();
+                Ok(args(["too late".into()]))
+            }
+        })
+        .await
+        .unwrap();
+    let caller = Client::connect(&uri(REALM), &config).await.unwrap();
+    let hurried = Call {
+        timeout: Duration::from_millis(20),
+        ..call("com.example.slow")
+    };
+    let error = caller.call(hurried).await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout(_)), "{error:?}");
+    interrupted.notified().await;
+
+    // The same when the caller goes away.
+    let gone = caller.call(call("com.example.slow"));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), gone)
+            .await
+            .is_err()
+    );
+    interrupted.notified().await;
+    assert!(caller.is_open() && callee.is_open());
+    caller.close(LONG).await;
+    callee.close(LONG).await;
+    router.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_event_reaches_its_subscribers() {
+    let router = router();
+    let url = router.listen("127.0.0.1:0").await.unwrap().url();
+    let config = config(&url, Serializer::Cbor);
+    let subscriber = Client::connect(&uri(REALM), &config).await.unwrap();
+    let mut events = subscriber.subscribe(&uri("com.t"), 8).await.unwrap();
+    let pool = Pool::start(uri(REALM), config);
+    let id = pool.publish(publish("com.t"), LONG).await.unwrap().unwrap();
+    let event = events.next().await.unwrap();
+    assert_eq!(event.publication, id);
+    assert_eq!(event.payload.args(), [Value::I64(1)]);
+    events.unsubscribe().await.unwrap();
+    pool.drain(LONG).await;
+    subscriber.close(LONG).await;
+    router.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_killed_under_load_and_restarted_is_found_again() {
+    let mut router = router();
+    let address: SocketAddr = router.listen("127.0.0.1:0").await.unwrap().local_addr;
+    let url = format!("ws://{address}/ws");
+    let mut service = serve(&url, Serializer::Msgpack).await;
+    let pool = Pool::start(uri(REALM), config(&url, Serializer::Msgpack));
+    let load = join_all((0..20_u64).map(|caller| {
+        let pool = pool.clone();
+        async move {
+            let mut right = 0;
+            for turn in 0..100 {
+                let number = caller * 1000 + turn;
+                match pool.call(double(number), LONG).await {
+                    Ok(result) => {
+                        assert_eq!(result.payload.args(), [Value::from(number * 2)]);
+                        right += 1;
+                    }
+                    // The callee is not back yet, or went away in the middle.
+                    Err(CallError::Application(error)) => {
+                        let known = ["wamp.error.no_such_procedure", "wamp.error.canceled"];
+                        assert!(known.contains(&error.uri.as_str()), "{error:?}");
+                    }
+                    Err(CallError::Disconnected(_)) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            right
+        }
+    }));
+    let restarts = async {
+        for _ in 0..3 {
+            pool.ready(LONG).await.unwrap();
+            router.kill().await;
+            service.0.closed().await;
+            router = crate::peer::router();
+            router.listen(address).await.unwrap();
+            service = serve(&url, Serializer::Msgpack).await;
+        }
+    };
+    let (_right, ()) = tokio::join!(load, restarts);
+    // No restart of ours: the same pool, service again.
+    let result = pool.call(double(21), LONG).await.unwrap();
+    assert_eq!(result.payload.args(), [Value::I64(42)]);
+    pool.drain(LONG).await;
+    service.0.close(LONG).await;
+    router.shutdown().await;
+}
