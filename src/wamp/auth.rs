@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::value::Map;
+use crate::wamp::serializer::EncodeError;
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -146,6 +147,9 @@ pub enum AuthError {
     /// The challenge lacks something that its method needs, or holds it in another type.
     #[error("the router's challenge has no usable `{0}`")]
     Challenge(&'static str),
+    /// The authid, or what proves it, cannot be written by the session's serializer.
+    #[error("what is to be said to authenticate cannot be encoded")]
+    Encode(#[from] EncodeError),
     /// The file that holds the secret cannot be read.
     #[error("cannot read the secret from {}", path.display())]
     SecretFile {

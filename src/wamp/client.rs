@@ -107,7 +107,7 @@ impl Client {
         realm: &Uri,
         config: &RouterConfig,
     ) -> Result<Self, SessionError> {
-        let deadline = Instant::now() + config.connect_timeout;
+        let deadline = session::after(config.connect_timeout);
         let name = "in process".to_owned();
         let (parts, task) = session::join(transport, name, realm, config, deadline).await?;
         Ok(Self::with_task(parts, task))
@@ -411,7 +411,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     pub(crate) fn after(given: Duration) -> Self {
         Self {
-            at: Instant::now() + given,
+            at: session::after(given),
             given,
         }
     }

@@ -24,7 +24,7 @@ use crate::wamp::client::{self, Call, CallResult, Client, Prepared, Publish};
 use crate::wamp::config::RouterConfig;
 use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::id::PublicationId;
-use crate::wamp::session::{Answer, Purpose, Unsent};
+use crate::wamp::session::{self, Answer, Purpose, Unsent};
 
 use keeper::Slot;
 pub use status::{PoolState, PoolStatus, RouterSession, SessionState, SessionStatus};
@@ -207,6 +207,7 @@ impl Pool {
 
     async fn client(&self, limit: Duration) -> Result<Arc<Client>, CallError> {
         let began = Instant::now();
+        let until = session::after(limit);
         // Before looking: a session that becomes ready in between is then news.
         let mut news = self.shared.news.subscribe();
         loop {
@@ -214,7 +215,7 @@ impl Pool {
                 return Ok(client);
             }
             let is_draining = self.shared.draining.borrow().is_some();
-            if is_draining || timeout_at(began + limit, news.changed()).await.is_err() {
+            if is_draining || timeout_at(until, news.changed()).await.is_err() {
                 return Err(CallError::NoSession {
                     waited: began.elapsed(),
                     cause: if is_draining {

@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::uri::Uri;
+use crate::wamp::auth::AuthError;
 use crate::wamp::config::{Endpoint, RouterConfig};
 use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::serializer::{DecodeError, Reading, Serializer};
@@ -165,6 +166,15 @@ pub struct DroppedMessages {
     pub events: u64,
 }
 
+impl std::ops::AddAssign for DroppedMessages {
+    fn add_assign(&mut self, other: Self) {
+        self.malformed += other.malformed;
+        self.late += other.late;
+        self.unsolicited += other.unsolicited;
+        self.events += other.events;
+    }
+}
+
 /// Opens a session at the first address that lets us in, from a random start.
 ///
 /// # Errors
@@ -205,7 +215,7 @@ async fn open(
     config: &RouterConfig,
 ) -> Result<(Parts, Task), SessionError> {
     let limit = config.connect_timeout;
-    let deadline = Instant::now() + limit;
+    let deadline = after(limit);
     let failed = |source| SessionError::Connect {
         endpoint: endpoint.to_string(),
         source: Arc::new(source),
@@ -220,6 +230,13 @@ async fn open(
     };
     let transport = transport.map_err(failed)?;
     join(transport, endpoint.to_string(), realm, config, deadline).await
+}
+
+/// Returns the instant after `wait`, which may be as long as a `Duration` can say.
+pub(crate) fn after(wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + FAR)
 }
 
 /// What a handle needs.
@@ -285,9 +302,7 @@ async fn greet(
     let mut out = Some(handshake.hello());
     loop {
         if let Some(message) = out.take() {
-            let frame = serializer
-                .encode(&message)
-                .expect("our own opening messages hold texts and booleans only");
+            let frame = serializer.encode(&message).map_err(AuthError::from)?;
             writer.feed(frame).map_err(lost)?;
             writer.flush().await.map_err(lost)?;
         }

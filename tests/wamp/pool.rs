@@ -333,9 +333,10 @@ async fn the_status_tells_what_the_router_told() {
         .find(|session| session.state == SessionState::Ready)
         .unwrap();
     let router = session.router.as_ref().unwrap();
-    assert_eq!(router.details, map(welcome));
+    assert_eq!(router.welcome.details, map(welcome));
+    assert!(router.welcome.dealer_has("call_canceling"));
     assert_eq!(router.endpoint, "fake");
-    assert_eq!(router.session.0, 4711);
+    assert_eq!(router.welcome.session.0, 4711);
     assert_eq!(session.in_flight, 0);
 }
 

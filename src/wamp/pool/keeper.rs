@@ -11,7 +11,7 @@ use crate::wamp::client::Client;
 use crate::wamp::error::{SessionError, chain};
 use crate::wamp::pool::backoff::Backoff;
 use crate::wamp::pool::{SessionState, Shared};
-use crate::wamp::session::{self, Task};
+use crate::wamp::session::{self, DroppedMessages, Task};
 
 /// The place of one session in its pool.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) state: SessionState,
     pub(super) opened: u64,
     pub(super) last_error: Option<SessionError>,
+    /// Of all sessions that have ended.
+    pub(super) dropped: DroppedMessages,
 }
 
 impl Slot {
@@ -125,6 +127,7 @@ async fn live(
         }
     };
     slot.client.store(None);
+    slot.note(|record| record.dropped += client.dropped_messages());
     error
 }
 

@@ -1,13 +1,11 @@
 //! What a pool tells about itself: to readiness, to metrics, to whoever administers it.
 
 use crate::uri::Uri;
-use crate::value::Map;
 use crate::wamp::error::SessionError;
-use crate::wamp::id::SessionId;
 use crate::wamp::pool::Shared;
 use crate::wamp::pool::keeper::Slot;
 use crate::wamp::serializer::Serializer;
-use crate::wamp::session::DroppedMessages;
+use crate::wamp::session::{DroppedMessages, Welcome};
 
 /// The state of a pool.
 #[derive(Debug, Clone)]
@@ -76,6 +74,8 @@ pub struct SessionStatus {
     pub in_flight: usize,
     /// Why it was lost or could not be opened, the last time.
     pub last_error: Option<SessionError>,
+    /// What came in and was not delivered, since the pool was started.
+    pub dropped: DroppedMessages,
     /// The session with the router, while there is one.
     pub router: Option<RouterSession>,
 }
@@ -83,16 +83,12 @@ pub struct SessionStatus {
 /// A session as its two ends agreed on it.
 #[derive(Debug, Clone)]
 pub struct RouterSession {
-    /// Its id at the router.
-    pub session: SessionId,
     /// Where the router was reached, without secrets.
     pub endpoint: String,
     /// The serializer.
     pub serializer: Serializer,
-    /// All that WELCOME told: `agent`, `authid`, `authrole`, `roles` with their features, ...
-    pub details: Map,
-    /// What came in and was not delivered.
-    pub dropped: DroppedMessages,
+    /// What the router told about itself and us: id, agent, features, ...
+    pub welcome: Welcome,
 }
 
 pub(super) fn of(pool: &Shared) -> PoolStatus {
@@ -120,6 +116,10 @@ pub(super) fn of(pool: &Shared) -> PoolStatus {
 fn session(slot: &Slot) -> SessionStatus {
     let record = slot.record();
     let client = slot.client();
+    let mut dropped = record.dropped;
+    if let Some(client) = &client {
+        dropped += client.dropped_messages();
+    }
     let is_lost = client.as_ref().is_some_and(|client| !client.is_open());
     SessionStatus {
         // A session that has just ended, before its keeper has noticed.
@@ -131,12 +131,11 @@ fn session(slot: &Slot) -> SessionStatus {
         reconnects: record.opened.saturating_sub(1),
         in_flight: client.as_ref().map_or(0, |client| client.in_flight()),
         last_error: record.last_error,
+        dropped,
         router: client.map(|client| RouterSession {
-            session: client.welcome().session,
             endpoint: client.endpoint().to_owned(),
             serializer: client.serializer(),
-            details: client.welcome().details.clone(),
-            dropped: client.dropped_messages(),
+            welcome: client.welcome().clone(),
         }),
     }
 }

@@ -30,7 +30,7 @@ use crate::wamp::session::outbox::{Outbox, SendError};
 use crate::wamp::session::request::{Command, Control, Purpose, Reply, Unsent};
 use crate::wamp::session::state::{Answer, Dropped, Kind, Reaction, State};
 use crate::wamp::session::subscribers::Subscribers;
-use crate::wamp::session::{CLOSE_WAIT, DropCounters, Shared, lost, take_leave};
+use crate::wamp::session::{CLOSE_WAIT, DropCounters, Shared, after, lost, take_leave};
 use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, TransportError};
 
 /// How often the others get a turn to queue their requests before a batch is written.
@@ -92,7 +92,7 @@ impl Task {
         let config = &shared.config;
         let heartbeat = config.heartbeat.filter(|period| !period.is_zero());
         let heartbeat = heartbeat.map(|period| {
-            let mut ticks = interval_at(Instant::now() + period, period);
+            let mut ticks = interval_at(after(period), period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
@@ -557,7 +557,7 @@ impl Task {
 
     fn drain(&mut self, within: Duration) {
         self.shared.refuse_requests();
-        let until = Instant::now() + within;
+        let until = after(within);
         match &mut self.phase {
             Phase::Open => self.phase = Phase::Draining(until),
             Phase::Draining(earlier) => *earlier = until.min(*earlier),
