@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
 use crate::gateway::listener;
+use crate::gateway::peer::Network;
 use crate::wamp::config::RouterConfig;
 
 /// Where the file is looked for when nothing names one.
@@ -29,6 +30,8 @@ pub const DEFAULT_FILE: &str = "wampgate.toml";
 pub struct Config {
     /// The listener without TLS.
     pub http: listener::Config,
+    /// The networks whose word on a request's client is believed.
+    pub trusted_proxies: Vec<Network>,
     /// What realms use that have no `router` of their own.
     pub router: Router,
     /// The folder of API specs.

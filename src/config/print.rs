@@ -9,6 +9,10 @@ use crate::value::{Map, Value};
 pub(super) fn print(config: &Config) -> String {
     let http = &config.http;
     let listen = http.listen.iter().map(|address| address.as_str().into());
+    let proxies = config
+        .trusted_proxies
+        .iter()
+        .map(|network| network.to_string().into());
     let router = match &config.router {
         Router::Embedded { sessions, .. } | Router::Remote(sessions) => show_router(sessions),
     };
@@ -22,7 +26,7 @@ pub(super) fn print(config: &Config) -> String {
             "http",
             table([
                 ("listen", Value::List(listen.collect())),
-                ("trusted_proxies", Value::List(Vec::new())),
+                ("trusted_proxies", Value::List(proxies.collect())),
                 ("proxy_protocol", "off".into()),
                 ("header_timeout", show_duration(http.header_timeout).into()),
                 ("idle_timeout", show_duration(http.idle_timeout).into()),

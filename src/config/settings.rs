@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Config, EMBEDDED_LISTEN, Log, LogFormat, LogLevel, Router};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::{Document, Node, ObjectReader};
-use crate::gateway::listener;
+use crate::gateway::peer::Network;
 use crate::realm;
 use crate::value::Value;
 
@@ -94,7 +94,7 @@ pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> C
         }
     }
     if let Some(http) = root.object("http") {
-        read_http(&http, &mut config.http);
+        read_http(&http, &mut config);
         http.finish();
     }
     if let Some(router) = root.object("router") {
@@ -124,9 +124,9 @@ fn refuse_later(reader: &ObjectReader<'_>, node: &Node, message: &str) {
     reader.push(finding.with_hint("it comes with a later version; remove it"));
 }
 
-fn read_http(reader: &ObjectReader<'_>, http: &mut listener::Config) {
+fn read_http(reader: &ObjectReader<'_>, config: &mut Config) {
     if let Some(texts) = reader.texts("listen") {
-        http.listen = texts
+        config.http.listen = texts
             .iter()
             .filter_map(|(node, text)| address(reader, node, text))
             .collect();
@@ -136,11 +136,14 @@ fn read_http(reader: &ObjectReader<'_>, http: &mut listener::Config) {
             reader.refuse_value::<()>(node, "expected at least one address");
         }
     }
-    // The neutral values of what is not built are accepted, so that a whole file can be kept.
-    let proxies = reader.list("trusted_proxies").and_then(<[Node]>::first);
-    if let Some(node) = proxies {
-        refuse_later(reader, node, "trusted proxies are not built yet");
+    if let Some(texts) = reader.texts("trusted_proxies") {
+        let networks = texts
+            .iter()
+            .filter_map(|(node, text)| network(reader, node, text));
+        config.trusted_proxies = networks.collect();
     }
+    let http = &mut config.http;
+    // The neutral value of what is not built is accepted, so that a whole file can be kept.
     let modes = [("off", true), ("optional", false), ("required", false)];
     if reader.one_of("proxy_protocol", &modes) == Some(false)
         && let Some(node) = reader.get("proxy_protocol")
@@ -211,6 +214,16 @@ pub(super) const LEVELS: [(&str, LogLevel); 6] = [
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
 ];
+
+fn network(reader: &ObjectReader<'_>, node: &Node, text: &str) -> Option<Network> {
+    match text.parse() {
+        Ok(network) => Some(network),
+        Err(_) => reader.refuse_value(
+            node,
+            "expected a network, for example `10.0.0.0/8`, `fd00::/8` or `127.0.0.1`",
+        ),
+    }
+}
 
 fn address(reader: &ObjectReader<'_>, node: &Node, text: &str) -> Option<String> {
     let parts = text.rsplit_once(':');

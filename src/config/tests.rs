@@ -83,6 +83,7 @@ fn flags_win_over_the_environment_over_the_file() {
     let environment = [
         ("WAMPGATE_HTTP__LISTEN", "127.0.0.1:2, [::1]:3"),
         ("WAMPGATE_HTTP__MAX_CONNECTIONS", "4"),
+        ("WAMPGATE_HTTP__TRUSTED_PROXIES", "10.0.0.0/8,::1"),
         ("WAMPGATE_REALMS__DIR", "elsewhere"),
         ("WAMPGATE_CONFIG", "not a setting"),
         ("PATH", "/bin"),
@@ -91,6 +92,12 @@ fn flags_win_over_the_environment_over_the_file() {
     let config = load(file, &environment, &flags).unwrap();
     assert_eq!(config.http.listen, ["127.0.0.1:9"]);
     assert_eq!(config.http.max_connections, 4);
+    let proxies: Vec<_> = config
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
     assert_eq!(config.http.idle_timeout, Duration::from_secs(7));
     assert_eq!(
         config.specs_dir,
@@ -129,7 +136,7 @@ fn a_router_elsewhere_takes_its_secret_from_the_environment_and_never_shows_it()
 #[test]
 fn every_finding_comes_at_once_and_names_its_origin() {
     let file = "[http]\nlisten = ['localhost']\nidel_timeout = '5s'\nheader_timeout = '5'\n\
-                proxy_protocol = 'required'\ntrusted_proxies = ['10.0.0.0/8']\n\
+                proxy_protocol = 'required'\ntrusted_proxies = ['10.0.0.0/8', '10.0.0.0/33']\n\
                 [router]\nurls = ['wss://router/ws', 'http://router']\nserializers = []\n\
                 auth = { method = 'scram', authid = 'a', secret = 'hush' }\n\
                 [admin]\nlisten = '127.0.0.1:18081'\n[log]\nlevel = 'inof'\n";
@@ -167,11 +174,11 @@ fn every_finding_comes_at_once_and_names_its_origin() {
      5 | proxy_protocol = 'required'
        |                  ^^^^^^^^^^ it comes with a later version; remove it
 
-    error[D012]: trusted proxies are not built yet
-      --> conf/wampgate.toml:6:20 at /http/trusted_proxies/0
+    error[D008]: expected a network, for example `10.0.0.0/8`, `fd00::/8` or `127.0.0.1`
+      --> conf/wampgate.toml:6:34 at /http/trusted_proxies/1
        |
-     6 | trusted_proxies = ['10.0.0.0/8']
-       |                    ^^^^^^^^^^^^ it comes with a later version; remove it
+     6 | trusted_proxies = ['10.0.0.0/8', '10.0.0.0/33']
+       |                                  ^^^^^^^^^^^^^
 
     error[D012]: `wss` routers are not built yet
       --> conf/wampgate.toml:8:9 at /router/urls/0
