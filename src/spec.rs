@@ -32,6 +32,7 @@ use std::sync::Arc;
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::Document;
 
+pub use inherit::ALIASES;
 pub use route::{
     Action, HostPattern, OnError, OnResult, Operation, PathPattern, Response, Route, Schemes,
     Segment, Version, WampAction,

@@ -1,16 +1,16 @@
 //! `wampgate eval`: one template, tried by hand.
 
-use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::Context;
 
 use super::{Outcome, Outside};
-use crate::diagnostic::{Diagnostic, Excerpt, Findings, Location, SourceId, Span};
-use crate::document::{Document, Node, NodeKind, ObjectReader};
-use crate::mops::{self, Context, Scope, Template, TemplateMap};
-use crate::value::{Map, Value};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::document::{Document, Node, NodeKind};
+use crate::mops::{Explanation, Roots, Trial};
+use crate::spec;
+use crate::value::Value;
 
 /// Evaluates a template and prints the value as JSON.
 ///
@@ -37,16 +37,16 @@ pub(super) struct Args {
 }
 
 /// Roots of the context that are data.
-const DATA: [&str; 3] = ["request", "action", "security"];
+const DATA: &[&str] = &["request", "action", "security"];
 /// Roots of the context that hold templates.
-const TEMPLATES: [&str; 3] = ["variables", "defaults", "status_codes"];
+const TEMPLATES: &[&str] = &["variables", "defaults", "status_codes"];
 
 pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
     let text = match args.template.as_str() {
         "-" => read_stdin()?,
         text => text.to_owned(),
     };
-    let context = match &args.context {
+    let (file, context) = match &args.context {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the context {}", path.display()))?;
@@ -54,10 +54,10 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         }
         None => ("context".to_owned(), "{}".to_owned()),
     };
-    match evaluate(&text, args, (&context.0, &context.1)) {
+    match evaluate(args, &text, &file, &context) {
         Ok((value, explanation)) => {
             if args.explain {
-                std::io::stderr().write_all(explanation.as_bytes())?;
+                std::io::stderr().write_all(show(&explanation).as_bytes())?;
             }
             if let Some(value) = value {
                 outside.print(&format!("{value}\n"))?;
@@ -80,175 +80,112 @@ fn read_stdin() -> anyhow::Result<String> {
     Ok(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text))
 }
 
-/// Returns the value, unless it was only to be explained and needs data that is not given, and the
-/// explanation.
+/// Returns the explanation and the value, without a value where it was only to be explained and
+/// needs data that is not given.
 fn evaluate(
-    text: &str,
     args: &Args,
-    (file, context): (&str, &str),
-) -> Result<(Option<Value>, String), Vec<Diagnostic>> {
-    let mut texts = Texts::default();
-    let parsed;
-    let value = if args.json {
-        parsed = Document::parse_json(Some("template"), text)?;
-        texts.note(&parsed, parsed.root());
-        parsed.root().to_value()
-    } else {
-        texts.places.push(Place::Raw(text));
-        Value::from(text)
+    text: &str,
+    file: &str,
+    context: &str,
+) -> Result<(Option<Value>, Explanation), Vec<Diagnostic>> {
+    let template = match args.json {
+        true => Some(Document::parse_json(Some("template"), text)?),
+        false => None,
     };
-    let findings = Findings::new();
-    let template = texts.parse(&value, 0, &findings);
+    let context = Document::parse_json(Some(file), context)?;
+    let documents: Vec<&Document> = template.iter().chain([&context]).collect();
+    let place = |finding: Diagnostic| relocate(finding, &documents);
 
-    let document = Document::parse_json(Some(file), context)?;
-    let known = read_context(&document, &mut texts, &findings);
-    if findings.errors() > 0 {
-        return Err(findings.into_sorted());
-    }
-
-    let mut scope = Scope::new();
-    for (root, templates) in TEMPLATES.iter().zip(&known.templates) {
-        scope = scope.templates(root, templates);
-    }
-    for root in DATA {
-        scope = scope.later(root);
-    }
-    let failed = |error: &mops::Error| vec![texts.finding(error)];
-    let promise = mops::partial(&template, &scope).map_err(|error| failed(&error))?;
-    let explanation = explain(&promise);
-    let is_missing = |root: &str| promise.uses(root) && !known.data.contains_key(root);
-    if args.explain && DATA.into_iter().any(is_missing) {
+    let value = template
+        .as_ref()
+        .map_or(Value::from(text), |it| it.root().to_value());
+    let given = context.root().to_value();
+    let roots = Roots {
+        templates: TEMPLATES,
+        data: DATA,
+        aliases: &spec::ALIASES,
+    };
+    let trial = Trial::new(&value, &given, file, roots)
+        .map_err(|findings| findings.into_iter().map(place).collect::<Vec<_>>())?;
+    let explanation = trial.explain().map_err(|finding| vec![place(finding)])?;
+    let is_given = |root: &str| {
+        context
+            .root()
+            .as_map()
+            .is_some_and(|map| map.contains_key(root))
+    };
+    if args.explain
+        && DATA
+            .iter()
+            .any(|root| explanation.left.uses(root) && !is_given(root))
+    {
         return Ok((None, explanation));
     }
-
-    let nothing = Value::Map(Map::new());
     let random = |below: usize| fastrand::usize(..below);
-    let mut context = Context::new().random(&random);
-    for root in DATA {
-        context = context.data(root, known.data.get(root).unwrap_or(&nothing));
-    }
-    let value = mops::eval(&promise, &context).map_err(|error| failed(&error))?;
-    Ok((Some(value.into_owned()), explanation))
+    let value = trial
+        .value(&random)
+        .map_err(|finding| vec![place(finding)])?;
+    Ok((Some(value), explanation))
 }
 
-/// The context file, taken apart.
-#[derive(Debug, Default)]
-struct Known {
-    data: Map,
-    /// In the order of [`TEMPLATES`].
-    templates: [TemplateMap; 3],
-}
-
-fn read_context<'t>(document: &'t Document, texts: &mut Texts<'t>, findings: &Findings) -> Known {
-    let mut known = Known::default();
-    let Some(reader) = ObjectReader::new(document, document.root(), findings) else {
-        return known;
+/// What load leaves of the template, and the data that it waits for.
+fn show(explanation: &Explanation) -> String {
+    let needs = match explanation.needs.join(", ") {
+        none if none.is_empty() && explanation.left.as_literal().is_some() => "nothing".to_owned(),
+        none if none.is_empty() => "each evaluation (time or chance)".to_owned(),
+        paths => paths,
     };
-    for root in DATA {
-        if let Some(node) = reader.get(root) {
-            known.data.insert(root.to_owned(), node.to_value());
-        }
-    }
-    for (root, templates) in TEMPLATES.into_iter().zip(&mut known.templates) {
-        for (name, node) in reader.map(root).into_iter().flatten() {
-            let first = texts.places.len();
-            texts.note(document, node);
-            templates.insert(name.clone(), texts.parse(&node.to_value(), first, findings));
-        }
-    }
-    reader.finish();
-    known
+    format!(
+        "at load: {}\nwaits for: {needs}\n",
+        explanation.left.to_value()
+    )
 }
 
-/// Which texts there are, by the number that a [`SourceId`] of a template holds.
-#[derive(Debug, Default)]
-struct Texts<'t> {
-    places: Vec<Place<'t>>,
-}
-
-#[derive(Debug)]
-enum Place<'t> {
-    /// The whole argument.
-    Raw(&'t str),
-    Document(&'t Document, SourceId),
-}
-
-impl<'t> Texts<'t> {
-    /// Numbers the texts of a value in the order in which templates are made of them.
-    fn note(&mut self, document: &'t Document, node: &Node) {
-        match &node.kind {
-            NodeKind::Text(_) => self.places.push(Place::Document(document, node.id)),
-            NodeKind::List(items) => items.iter().for_each(|item| self.note(document, item)),
-            NodeKind::Map(members) => members.values().for_each(|node| self.note(document, node)),
-            NodeKind::Null | NodeKind::Bool(_) | NodeKind::Number(_) => {}
+/// Points into the file: a [`Trial`] knows values only, so its places are those inside one text.
+fn relocate(mut finding: Diagnostic, documents: &[&Document]) -> Diagnostic {
+    let location = &finding.location;
+    let mut of_file = documents
+        .iter()
+        .filter(|it| it.file() == location.file.as_deref());
+    let Some(document) = of_file.next() else {
+        return finding;
+    };
+    let Some(node) = find(document.root(), &location.pointer) else {
+        return finding;
+    };
+    finding.location = match (node.as_text(), &location.excerpt) {
+        (Some(text), Some(excerpt)) => {
+            let line = location.line.saturating_sub(1) as usize;
+            let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+            let column = location.column.saturating_sub(1) as usize;
+            let start = before + bytes(&text[before..], column);
+            let end = start + bytes(&text[start..], excerpt.length);
+            let offset = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+            document.locate(Span {
+                source: node.id,
+                start: offset(start),
+                end: offset(end),
+            })
         }
-    }
+        _ => document.location_of_key(node.id),
+    };
+    finding
+}
 
-    /// Parses a template whose texts were noted from number `first` on.
-    fn parse(&self, value: &Value, first: usize, findings: &Findings) -> Template {
-        let mut next = u32::try_from(first).unwrap_or(u32::MAX);
-        Template::from_value(value, &mut next).unwrap_or_else(|errors| {
-            findings.extend(errors.iter().map(|error| self.finding(error)));
-            Template::literal(Value::Null)
+/// How many bytes the first `chars` characters take.
+fn bytes(text: &str, chars: usize) -> usize {
+    text.char_indices()
+        .nth(chars)
+        .map_or(text.len(), |(at, _)| at)
+}
+
+fn find<'d>(node: &'d Node, pointer: &str) -> Option<&'d Node> {
+    pointer
+        .split('/')
+        .skip(1)
+        .try_fold(node, |node, step| match &node.kind {
+            NodeKind::List(items) => items.get(step.parse::<usize>().ok()?),
+            NodeKind::Map(members) => members.get(&step.replace("~1", "/").replace("~0", "~")),
+            _ => None,
         })
-    }
-
-    fn finding(&self, error: &mops::Error) -> Diagnostic {
-        let location = self.locate(error.span());
-        let finding = Diagnostic::error(error.code(), location, error.message());
-        match error.hint() {
-            Some(hint) => finding.with_hint(hint),
-            None => finding,
-        }
-    }
-
-    fn locate(&self, span: Span) -> Location {
-        match self.places.get(span.source.0 as usize) {
-            Some(Place::Document(document, id)) => document.locate(Span {
-                source: *id,
-                ..span
-            }),
-            Some(Place::Raw(text)) => locate_raw(text, span),
-            None => Location::default(),
-        }
-    }
-}
-
-fn locate_raw(text: &str, span: Span) -> Location {
-    let (start, end) = (span.start as usize, span.end as usize);
-    let before = text.get(..start).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or_default();
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Location {
-        file: Some("template".to_owned()),
-        pointer: String::new(),
-        line: number(before.matches('\n').count() + 1),
-        column: number(before[line_start..].chars().count() + 1),
-        excerpt: Some(Box::new(Excerpt::new(
-            line,
-            start - line_start,
-            end.saturating_sub(line_start),
-        ))),
-    }
-}
-
-/// What partial evaluation leaves, and the data that it waits for.
-fn explain(promise: &Template) -> String {
-    let mut text = format!("at load: {}\n", promise.to_value());
-    let mut paths: Vec<String> = Vec::new();
-    for path in promise.key_paths() {
-        let path = path.to_string();
-        if !paths.contains(&path) {
-            paths.push(path);
-        }
-    }
-    if promise.as_literal().is_some() {
-        text.push_str("waits for: nothing\n");
-    } else if paths.is_empty() {
-        text.push_str("waits for: each evaluation (time or chance)\n");
-    } else {
-        writeln!(text, "waits for: {}", paths.join(", ")).expect("a String takes all");
-    }
-    text
 }

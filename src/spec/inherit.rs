@@ -23,7 +23,7 @@ use super::validate;
 /// Names that older specs use below `request` and `action`.
 ///
 /// Reference: `mops.md`, "Paths and the context".
-static ALIASES: LazyLock<Aliases> = LazyLock::new(|| {
+pub static ALIASES: LazyLock<Aliases> = LazyLock::new(|| {
     Aliases::new()
         .with("action.result.arguments", "args")
         .with("action.result.arguments_kw", "kwargs")

@@ -2,7 +2,7 @@
 //!
 //! A case is a text with lines such as `$ wampgate eval '{{variables.who}}'`; below each stands what
 //! it writes to standard output, then to standard error, and its exit code. Commands run in
-//! `tests/cli/files`. After a change that is meant, `WAMPGATE_UPDATE=1 cargo test --test cli` writes
+//! `tests/cli/files`. After a change that is meant, `UPDATE_CASES=1 cargo test --test cli` writes
 //! the cases anew: read the difference as carefully as code.
 
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_wampgate");
     reason = "how a person asks for new expectations"
 )]
 fn the_program_says_what_the_cases_expect() {
-    let update = env::var_os("WAMPGATE_UPDATE").is_some();
+    let update = env::var_os("UPDATE_CASES").is_some();
     let mut wrong = Vec::new();
     for path in cases() {
         let expected = fs::read_to_string(&path).unwrap();
