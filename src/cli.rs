@@ -3,8 +3,10 @@
 //! Exit codes: 0 done, 1 findings or failure, 2 usage. What a command was asked for goes to
 //! standard output, everything else to standard error. Colour is for terminals only.
 
+mod check;
 mod completions;
 mod eval;
+mod routes;
 mod serve;
 
 use std::ffi::OsString;
@@ -55,6 +57,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Check(check::Args),
+    Routes(routes::Args),
     Eval(eval::Args),
     Completions(completions::Args),
 }
@@ -147,6 +151,8 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
     let outside = Outside { environment };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(&args, &outside),
+        Command::Check(args) => check::run(&args, &outside),
+        Command::Routes(args) => routes::run(&args, &outside),
         Command::Eval(args) => eval::run(&args, &outside),
         Command::Completions(args) => completions::run(&args, &outside),
     };
