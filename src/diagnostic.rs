@@ -149,7 +149,7 @@ codes! {
     NoMethod = "S206",
     /// An action that does not say what kind it is, or says one that does not exist.
     ActionType = "S207",
-    /// An operation that no request can finish, or a key beside an action that does not take it.
+    /// An action without a `type` where one is needed, or with a key under both of its names.
     ActionShape = "S208",
     /// A procedure, topic or realm that is not a WAMP URI.
     BadUri = "S209",
@@ -569,6 +569,27 @@ mod tests {
         for code in Code::ALL {
             assert!(seen.insert(code.as_str()), "{code} is there twice");
             assert!(code.meaning().ends_with('.'), "{code}: {}", code.meaning());
+        }
+    }
+
+    /// Written by `UPDATE_DOCS=1 cargo test errors_md`.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a switch of the test itself, not of what it tests"
+    )]
+    fn errors_md_lists_every_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (head, _) = page.split_once("| code |").unwrap();
+        let mut expected = format!("{head}| code | meaning |\n|---|---|\n");
+        for code in Code::ALL {
+            expected.push_str(&format!("| {code} | {} |\n", code.meaning()));
+        }
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &expected).unwrap();
+        } else {
+            assert_eq!(page, expected, "UPDATE_DOCS=1 cargo test errors_md");
         }
     }
 

@@ -241,7 +241,7 @@ impl PathCompiler<'_, '_> {
         get: impl Fn(&'static str) -> Option<Given>,
         otherwise: BodyLimits,
     ) -> BodyLimits {
-        let bytes = |key| validate::unsigned(self.reading, &get(key)?, 0, i64::MAX as u64);
+        let bytes = |key| validate::unsigned(self.reading, &get(key)?, 0, validate::NO_BOUND);
         let timeout = get("body_read_seconds");
         BodyLimits {
             max_bytes: bytes("body_max_bytes").unwrap_or(otherwise.max_bytes),
@@ -305,7 +305,7 @@ impl PathCompiler<'_, '_> {
             if *method != Method::OPTIONS {
                 let message = "an action without `type`: only `options` may have an empty one";
                 let finding = Diagnostic::error(Code::ActionShape, Location::default(), message);
-                self.reading.push_at_key(fields.at().id, finding);
+                fields.push_at_key(finding);
             }
             fields.finish();
             return Some(Action::None);
@@ -362,12 +362,12 @@ impl PathCompiler<'_, '_> {
                 let message = format!("`{other}` is no kind of action");
                 let finding = Diagnostic::error(Code::ActionType, Location::default(), message);
                 let finding = finding.with_nearest(other, ACTION_TYPES.iter().copied());
-                self.reading.push_at(kind.at.id, finding);
+                kind.push(self.reading, finding);
                 fields.abandon();
                 return None;
             }
             None => {
-                kind.wrong_type(self.reading, "the kind of action");
+                kind.wrong_type(self.reading, "a kind of action");
                 fields.abandon();
                 return None;
             }
@@ -438,7 +438,7 @@ impl PathCompiler<'_, '_> {
         if let (Some(_), Some(by_old_name)) = (&given, &by_old_name) {
             let message = format!("`{old}` is an older name of `{key}`, which is there too");
             let finding = Diagnostic::error(Code::ActionShape, Location::default(), message);
-            self.reading.push_at_key(by_old_name.at.id, finding);
+            by_old_name.push_at_key(self.reading, finding);
         }
         let given = given.or(by_old_name)?;
         validate::kind(self.reading, &given, kind);
@@ -464,8 +464,7 @@ impl PathCompiler<'_, '_> {
             let message = "`payload` means nothing here";
             let finding = Diagnostic::warning(Code::IgnoredKey, Location::default(), message);
             let hint = "what is sent is `args` and `kwargs`";
-            self.reading
-                .push_at_key(payload.at.id, finding.with_hint(hint));
+            payload.push_at_key(self.reading, finding.with_hint(hint));
         }
     }
 

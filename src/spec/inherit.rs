@@ -174,7 +174,7 @@ fn status_code(reading: &Reading<'_>, uri: &str, given: &Given) -> Option<u16> {
     if let Err(error) = Uri::parse(uri, UriCheck::Loose) {
         let message = format!("`{uri}` is no WAMP URI: {error}");
         let finding = Diagnostic::error(Code::BadUri, Location::default(), message);
-        reading.push_at_key(given.at.id, finding);
+        given.push_at_key(reading, finding);
     }
     let Some(value) = given.template.as_literal() else {
         given.wrong_type(reading, "a status code");

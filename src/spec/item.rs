@@ -191,9 +191,9 @@ pub(super) fn type_name(template: &Template) -> &'static str {
 /// Where an item is: a value of the document, and perhaps a way into what its template gives.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct At {
-    pub(super) id: SourceId,
-    /// For example `action.timeout`; empty for the value itself.
-    within: String,
+    id: SourceId,
+    /// Keys from there; none for the value itself.
+    within: Vec<String>,
 }
 
 impl At {
@@ -201,16 +201,34 @@ impl At {
     pub(super) fn value(id: SourceId) -> Self {
         At {
             id,
-            within: String::new(),
+            within: Vec::new(),
         }
     }
 
-    /// Names a member of what the template at this place gives.
+    /// Names a member of what is at this place.
     pub(super) fn step(&self, key: &str) -> Self {
-        let dot = if self.within.is_empty() { "" } else { "." };
+        let mut within = self.within.clone();
+        within.push(key.to_owned());
         At {
             id: self.id,
-            within: format!("{}{dot}{key}", self.within),
+            within,
+        }
+    }
+
+    /// Follows the keys as far as they are written in the document. Done only for a finding, as
+    /// looking up a member is slow.
+    fn resolve(&self, document: &Document) -> At {
+        let mut id = self.id;
+        let mut keys = self.within.as_slice();
+        while let [key, rest @ ..] = keys
+            && let Some(member) = document.member(id, key)
+        {
+            id = member;
+            keys = rest;
+        }
+        At {
+            id,
+            within: keys.to_vec(),
         }
     }
 
@@ -219,7 +237,10 @@ impl At {
         if self.within.is_empty() {
             message.to_owned()
         } else {
-            format!("{message} (at `{}` of what this gives)", self.within)
+            format!(
+                "{message} (at `{}` of what this gives)",
+                self.within.join(".")
+            )
         }
     }
 }
@@ -234,7 +255,28 @@ pub(super) struct Given {
 impl Given {
     /// Reports an error here.
     pub(super) fn report(&self, reading: &Reading<'_>, code: Code, message: &str) {
-        reading.report(self.at.id, code, self.at.word(message));
+        self.push(
+            reading,
+            Diagnostic::error(code, Location::default(), message),
+        );
+    }
+
+    /// Reports a finding here; its location is filled in.
+    pub(super) fn push(&self, reading: &Reading<'_>, mut finding: Diagnostic) {
+        let at = self.at.resolve(reading.document);
+        finding.message = at.word(&finding.message);
+        reading.push_at(at.id, finding);
+    }
+
+    /// Reports a finding at the key here; its location is filled in.
+    pub(super) fn push_at_key(&self, reading: &Reading<'_>, mut finding: Diagnostic) {
+        let at = self.at.resolve(reading.document);
+        finding.message = at.word(&finding.message);
+        if at.within.is_empty() {
+            reading.push_at_key(at.id, finding);
+        } else {
+            reading.push_at(at.id, finding);
+        }
     }
 
     /// Reports a value of the wrong type here, unless it is an error that was reported already.
@@ -242,8 +284,9 @@ impl Given {
         if is_broken(&self.template) {
             return;
         }
-        let key = match reading.document.key(self.at.id) {
-            Some(key) if self.at.within.is_empty() => format!("`{key}`: "),
+        let at = self.at.resolve(reading.document);
+        let key = match reading.document.key(at.id) {
+            Some(key) if at.within.is_empty() => format!("`{key}`: "),
             _ => String::new(),
         };
         if matches!(self.template, Template::Pipe(_)) {
@@ -389,8 +432,11 @@ impl<'d> Fields<'d> {
         self.entries.keys().all(|key| key.starts_with("x-"))
     }
 
-    pub(super) fn at(&self) -> &At {
-        &self.at
+    /// Reports a finding at the key of the whole; its location is filled in.
+    pub(super) fn push_at_key(&self, finding: Diagnostic) {
+        let message = self.at.word(&finding.message);
+        let finding = Diagnostic { message, ..finding };
+        self.reading.push_at_key(self.at.id, finding);
     }
 
     /// Leaves the rest unread: the whole was refused already.

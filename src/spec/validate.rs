@@ -87,6 +87,9 @@ fn known<'g>(reading: &Reading<'_>, given: &'g Given, expected: &str) -> Option<
     value
 }
 
+/// The upper bound of what has none.
+pub(super) const NO_BOUND: u64 = u64::MAX;
+
 /// Returns an integer that must be known at load.
 pub(super) fn unsigned(reading: &Reading<'_>, given: &Given, low: u64, high: u64) -> Option<u64> {
     let expected = "an integer";
@@ -95,7 +98,10 @@ pub(super) fn unsigned(reading: &Reading<'_>, given: &Given, low: u64, high: u64
         Value::I64(_) | Value::U64(_) => {
             let number = value.as_u64().filter(|n| (low..=high).contains(n));
             if number.is_none() {
-                let message = format!("expected an integer from {low} to {high}");
+                let message = match high {
+                    NO_BOUND => format!("expected an integer of {low} or more"),
+                    _ => format!("expected an integer from {low} to {high}"),
+                };
                 given.report(reading, Code::BadValue, &message);
             }
             number
@@ -230,17 +236,17 @@ pub(super) fn security(reading: &Reading<'_>, given: &Given) {
         Some(kind) => {
             let message = format!("`{kind}` is no kind of security");
             let finding = Diagnostic::error(Code::BadValue, Location::default(), message);
-            reading.push_at(
-                given.at.id,
-                finding.with_nearest(kind, TYPES.iter().copied()),
-            );
+            given.push(reading, finding.with_nearest(kind, TYPES.iter().copied()));
             return;
         }
-        None => "a security that is not `{}` needs a `type`".to_owned(),
+        None => {
+            let message = "a security that is not `{}` needs a `type`";
+            return given.report(reading, Code::MissingKey, message);
+        }
     };
     let finding = Diagnostic::error(Code::NotBuilt, Location::default(), message);
     let hint = "until then a path can only be open: `\"security\": {}`";
-    reading.push_at(given.at.id, finding.with_hint(hint));
+    given.push(reading, finding.with_hint(hint));
 }
 
 /// Checks headers, as far as they are known.
@@ -252,13 +258,15 @@ pub(super) fn headers(reading: &Reading<'_>, given: &Given) {
         match HeaderName::from_bytes(name.as_bytes()) {
             Err(_) => {
                 let message = format!("`{name}` is no header name");
-                given.report(reading, Code::BadHeader, &message);
+                let finding = Diagnostic::error(Code::BadHeader, Location::default(), message);
+                value.push_at_key(reading, finding);
             }
             Ok(header) if FRAMING.contains(&header.as_str()) => {
                 let message = format!("header `{name}` is the gateway's own");
-                given.report(reading, Code::BadHeader, &message);
+                let finding = Diagnostic::error(Code::BadHeader, Location::default(), message);
+                value.push_at_key(reading, finding);
             }
-            Ok(_) => header_value(reading, name, &value),
+            Ok(_) => header_value(reading, &value),
         }
     }
     warn_of_open_credentials(reading, given);
@@ -276,23 +284,23 @@ const FRAMING: &[&str] = &[
     "upgrade",
 ];
 
-fn header_value(reading: &Reading<'_>, name: &str, given: &Given) {
+fn header_value(reading: &Reading<'_>, given: &Given) {
     let text = match &given.template {
         Template::Pipe(_) | Template::Text(_) => return,
         Template::Literal(value) => match &**value {
             Value::Text(text) => text,
             Value::Bool(_) | Value::I64(_) | Value::U64(_) | Value::F64(_) => return,
             Value::Null | Value::Bytes(_) | Value::List(_) | Value::Map(_) => {
-                return given.wrong_type(reading, &format!("text for header `{name}`"));
+                return given.wrong_type(reading, "text, as a header is");
             }
         },
         Template::List(_) | Template::Map(_) => {
-            return given.wrong_type(reading, &format!("text for header `{name}`"));
+            return given.wrong_type(reading, "text, as a header is");
         }
     };
     if HeaderValue::from_str(text).is_err() {
-        let message = format!("the value of header `{name}` holds what a header may not");
-        given.report(reading, Code::BadHeader, &message);
+        let message = "this holds a character that a header may not";
+        given.report(reading, Code::BadHeader, message);
     }
 }
 
@@ -311,7 +319,7 @@ fn warn_of_open_credentials(reading: &Reading<'_>, given: &Given) {
         let message = "`access-control-allow-origin: *` together with credentials";
         let finding = Diagnostic::warning(Code::CorsWildcard, Location::default(), message);
         let hint = "browsers refuse it: name the origin, or leave the credentials out";
-        reading.push_at(given.at.id, finding.with_hint(hint));
+        given.push(reading, finding.with_hint(hint));
     }
 }
 
@@ -343,8 +351,7 @@ pub(super) fn wamp_options(
         if !names().any(|known| known == name) {
             let message = format!("unknown option `{name}`");
             let finding = Diagnostic::error(Code::BadOption, Location::default(), message);
-            let at = option_place(reading, given, name);
-            reading.push_at_key(at, finding.with_nearest(name, names()));
+            value.push_at_key(reading, finding.with_nearest(name, names()));
             continue;
         }
         let Some(known) = value.template.as_literal() else {
@@ -352,18 +359,9 @@ pub(super) fn wamp_options(
         };
         let option = Map::from_iter([(name.to_owned(), known.clone())]);
         if let Err(error) = options::check(&option, table) {
-            let at = option_place(reading, given, name);
-            reading.report(at, Code::BadOption, error.to_string());
+            value.report(reading, Code::BadOption, &error.to_string());
         }
     }
-}
-
-/// Returns the option itself where it is written out, else the options as a whole.
-fn option_place(reading: &Reading<'_>, given: &Given, name: &str) -> crate::diagnostic::SourceId {
-    reading
-        .document
-        .member(given.at.id, name)
-        .unwrap_or(given.at.id)
 }
 
 /// Checks a status, as far as it is known, and makes a number of a numeric text.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use wampgate::diagnostic::Diagnostic;
 use wampgate::document::Document;
-use wampgate::spec::{self, LoadedSpec, Route};
+use wampgate::mops::Template;
+use wampgate::spec::{self, Action, LoadedSpec, Operation, Response, Route};
 
 const REALMS: &[&str] = &["com.example.realm", "com.example.market", "com.market.demo"];
 
@@ -39,8 +40,92 @@ fn outcome(spec: &LoadedSpec) -> String {
     }
     if !spec.is_rejected() {
         out.push_str(&spec::listing::table(&spec.routes));
+        let mut operations: Vec<&Operation> = Vec::new();
+        for route in &spec.routes {
+            if !operations
+                .iter()
+                .any(|known| std::ptr::eq(*known, &*route.operation))
+            {
+                operations.push(&route.operation);
+            }
+        }
+        operations
+            .into_iter()
+            .for_each(|operation| describe(&mut out, operation));
     }
     out
+}
+
+/// Writes all that a listing leaves out.
+fn describe(out: &mut String, operation: &Operation) {
+    let Operation {
+        method,
+        pattern,
+        schemes,
+        accepts,
+        provides,
+        ..
+    } = operation;
+    writeln!(out, "\n{method} {pattern}").unwrap();
+    let schemes = [("http", schemes.http), ("https", schemes.https)];
+    let schemes: Vec<&str> = schemes
+        .iter()
+        .filter(|(_, on)| *on)
+        .map(|(name, _)| *name)
+        .collect();
+    writeln!(out, "  schemes {}", schemes.join(" ")).unwrap();
+    writeln!(
+        out,
+        "  accepts {}, provides {}",
+        accepts.join(" "),
+        provides.join(" ")
+    )
+    .unwrap();
+    writeln!(
+        out,
+        "  body {} bytes, {} of them within {:?}; idempotent {}",
+        operation.body_max_bytes,
+        operation.body_read_bytes,
+        operation.body_read_timeout,
+        operation.idempotent
+    )
+    .unwrap();
+    let mut part = |name: &str, template: Option<&Template>| {
+        if let Some(template) = template {
+            writeln!(out, "  {name} {template}").unwrap();
+        }
+    };
+    part("headers", Some(&operation.headers));
+    match &operation.action {
+        Action::None => {}
+        Action::WampCall(action) | Action::WampPublish(action) => {
+            part("uri", Some(&action.uri));
+            part("options", Some(&action.options));
+            part("args", Some(&action.args));
+            part("kwargs", Some(&action.kwargs));
+            part("timeout", Some(&action.timeout));
+            part("connect_timeout", Some(&action.connect_timeout));
+        }
+        Action::Static { body, headers } => {
+            part("static body", Some(body));
+            part("static headers", Some(headers));
+        }
+    }
+    match &operation.response {
+        Response::Plain => out.push_str("  response plain\n"),
+        Response::Shaped {
+            on_result,
+            on_error,
+        } => {
+            part("on_result headers", on_result.headers.as_ref());
+            part("on_result body", on_result.body.as_ref());
+            part("on_result status", on_result.status_code.as_ref());
+            part("on_result uri", on_result.uri.as_ref());
+            part("on_error headers", on_error.headers.as_ref());
+            part("on_error body", on_error.body.as_ref());
+            part("on_error status", on_error.status_code.as_ref());
+        }
+    }
 }
 
 fn messages(spec: &LoadedSpec) -> Vec<String> {
