@@ -3,6 +3,7 @@
 //! `make test` installs the peers (`tests/peers/`) and runs these. Plain `cargo test` skips them
 //! with a notice, unless `WAMPGATE_PEERS` names the folder that `tests/peers/install.py` prints.
 
+mod client;
 mod peers;
 
 use peers::{Callee, Crossbar};
