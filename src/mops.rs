@@ -57,6 +57,7 @@ pub use ast::{Call, KeyPath, Part, Pipeline, Primary, Segment, Stage, Template, 
 pub use error::{Error, ErrorKind};
 pub use eval::{Context, eval};
 pub use partial::{Scope, partial};
+pub(crate) use print::render;
 pub use scope::Aliases;
 pub use trial::{Explanation, Roots, Trial};
 

@@ -147,10 +147,7 @@ impl Problem {
     /// Names the methods that the path has, for 405 and for the answer to OPTIONS.
     #[must_use]
     pub fn allow<'a>(self, methods: impl IntoIterator<Item = &'a Method>) -> Self {
-        let list: Vec<&str> = methods.into_iter().map(Method::as_str).collect();
-        let value = HeaderValue::try_from(list.join(", "))
-            .expect("a method is a token, so a list of them is a field value");
-        self.header(header::ALLOW, value)
+        self.header(header::ALLOW, method_list(methods))
     }
 
     /// Asks the client to wait, in whole seconds and never zero (rounded up).
@@ -243,6 +240,13 @@ impl Problem {
 pub fn retry_after(wait: Duration) -> HeaderValue {
     let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     HeaderValue::from(whole.max(1))
+}
+
+/// Returns methods as the value of `Allow`.
+pub fn method_list<'a>(methods: impl IntoIterator<Item = &'a Method>) -> HeaderValue {
+    let list: Vec<&str> = methods.into_iter().map(Method::as_str).collect();
+    HeaderValue::try_from(list.join(", "))
+        .expect("a method is a token, so a list of them is a field value")
 }
 
 /// Code and detail of a status for which nothing better is known.

@@ -26,7 +26,7 @@ pub struct Context<'v> {
     roots: Vec<(&'v str, Root<'v>)>,
     aliases: Option<&'v Aliases>,
     text_limit: usize,
-    random: Option<&'v dyn Fn(usize) -> usize>,
+    random: Option<&'v (dyn Fn(usize) -> usize + Sync)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ impl<'v> Context<'v> {
 
     /// Sets the source of randomness: a number below its argument, each as likely as any other.
     #[must_use]
-    pub fn random(mut self, below: &'v dyn Fn(usize) -> usize) -> Self {
+    pub fn random(mut self, below: &'v (dyn Fn(usize) -> usize + Sync)) -> Self {
         self.random = Some(below);
         self
     }

@@ -132,7 +132,7 @@ pub(crate) struct Effects<'a> {
     /// Bytes that may still be made.
     pub(crate) left: Cell<usize>,
     /// Gives a number below its argument, each as likely as any other.
-    pub(crate) random: Option<&'a dyn Fn(usize) -> usize>,
+    pub(crate) random: Option<&'a (dyn Fn(usize) -> usize + Sync)>,
 }
 
 impl Effects<'_> {

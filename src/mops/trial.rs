@@ -147,7 +147,7 @@ impl<'n> Trial<'n> {
     /// # Errors
     ///
     /// What load or a request would report.
-    pub fn value(&self, random: &dyn Fn(usize) -> usize) -> Result<Value, Diagnostic> {
+    pub fn value(&self, random: &(dyn Fn(usize) -> usize + Sync)) -> Result<Value, Diagnostic> {
         let run = || -> Result<Value, Error> {
             let promise = self.promise()?;
             let mut context = Context::new().random(random);

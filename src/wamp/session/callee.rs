@@ -56,7 +56,7 @@ impl Invocation {
     ///
     /// The router has been answered `wamp.error.canceled` by then. A handler that has called this
     /// is given 5 seconds to end by itself; what it returns is dropped.
-    pub fn interrupted(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn interrupted(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut signal = self.interrupt.signal.clone();
         self.interrupt.is_watched.store(true, Ordering::Relaxed);
         async move { fired(&mut signal).await }

@@ -1,0 +1,106 @@
+//! The composition root: builds everything, owns every task, and orders the shutdown.
+//!
+//! ```text
+//! start   pools, then the table, then the listener: the first request finds all of it
+//! stop    listener (no new requests, those in flight finish), then pools (GOODBYE)
+//! ```
+//!
+//! What runs beside a gateway in one process (the embedded router, the demo's service) is started
+//! before it and stopped after it, by whoever starts it: `cli/serve.rs` and `cli/demo.rs`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gateway::listener::{self, BindError, Drained, Listener, Serving};
+use crate::gateway::peer::TrustedProxies;
+use crate::gateway::table::{LiveTable, RouteTable};
+use crate::gateway::{self, Gateway};
+use crate::spec::Route;
+use crate::uri::Uri;
+use crate::wamp::config::RouterConfig;
+use crate::wamp::pool::Pools;
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where and how it listens.
+    pub listener: listener::Config,
+    /// Whose word on the client's address is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// The realms that its routes use, and how their routers are reached.
+    pub realms: Vec<(Uri, RouterConfig)>,
+    /// What it serves.
+    pub routes: Vec<Route>,
+}
+
+/// A gateway that runs. [`App::stop`] is the orderly end; dropping it cuts everything off.
+#[derive(Debug)]
+pub struct App {
+    gateway: Arc<Gateway>,
+    serving: Serving,
+}
+
+/// Longest wait for calls that are still out when the listener has drained: they belong to nobody
+/// any more, and get their GOODBYE.
+const POOL_DRAIN: Duration = Duration::from_secs(2);
+
+impl App {
+    /// Starts a gateway: it listens at once and does not wait for a router.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] for an address that cannot be had; then nothing runs.
+    pub async fn start(plan: Plan) -> Result<Self, BindError> {
+        let listener = Listener::bind(plan.listener).await?;
+        let pools = Pools::default();
+        for (realm, config) in plan.realms {
+            pools.start(&realm, config);
+        }
+        let table = LiveTable::default();
+        table.install(RouteTable::build(plan.routes));
+        let gateway = Arc::new(Gateway {
+            table,
+            pools,
+            trusted_proxies: plan.trusted_proxies,
+        });
+        let serving = listener.serve(&gateway::service(gateway.clone()));
+        Ok(Self { gateway, serving })
+    }
+
+    /// Returns the addresses that are listened on, in the order of the configuration.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        self.serving.local_addrs()
+    }
+
+    /// Returns what all requests share: the live table and the pools.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Stops: no new requests, those in flight finish within the drain time, sessions say GOODBYE.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, what has not ended is cut off.
+    pub async fn stop(self) -> Drained {
+        let drained = self.serving.drain().await;
+        self.gateway.pools.drain(POOL_DRAIN).await;
+        drained
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+///
+/// # Errors
+///
+/// When the process cannot listen for signals.
+pub async fn stop_signal() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("Ctrl-C"),
+    }
+}

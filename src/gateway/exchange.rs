@@ -1,0 +1,361 @@
+//! The life of one request. Read this file first.
+//!
+//! ```text
+//! route -> method -> scheme -> content type, Accept -> body -> action -> response
+//! ```
+//!
+//! The order is the contract (`api-spec.md`, "Order of a request"): no body is read for a route
+//! that is not there, and no action runs whose answer the client could not read. Whatever ends an
+//! exchange early is a [`Refusal`], and `rescue.rs` words it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, StatusCode};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::action::{self, ActionError, Failure};
+use crate::gateway::Gateway;
+use crate::gateway::answer::{self, AnswerError};
+use crate::gateway::context::{RequestFields, RequestSource};
+use crate::gateway::endpoint::Endpoint;
+use crate::gateway::listener::Peer;
+use crate::gateway::rescue::{Refusal, rescue};
+use crate::gateway::table::{Match, Target};
+use crate::gateway::{body, codec, negotiate, target};
+use crate::mops::{Context, Template};
+use crate::problem;
+use crate::spec::Response as Shape;
+use crate::telemetry;
+use crate::value::{Map, Value};
+
+/// Mops is pure; its `random` draws from here. Not for secrets.
+fn random_below(bound: usize) -> usize {
+    fastrand::usize(..bound)
+}
+
+/// Answers one request, whatever it is, and writes its line in the access log.
+///
+/// # Cancel safety
+///
+/// Dropping the future gives the action up; a call is canceled at the router.
+pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Response {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let id = telemetry::request_id(parts.headers.get(REQUEST_ID).map(HeaderValue::as_bytes));
+    let peer = parts.extensions.get::<Peer>().copied();
+    let remote = peer.map_or(UNKNOWN, |peer| peer.remote);
+    let client = gateway.trusted_proxies.client(remote, &parts.headers);
+    let scheme = client.scheme.unwrap_or("http");
+    let (host, port) = asked_for(&parts, client.host);
+    let exchange = Exchange {
+        gateway,
+        peername: client.address.to_string(),
+        scheme,
+        port: port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
+        host,
+        id,
+        parts,
+    };
+    let mut trace = Trace::default();
+    let bytes_in = body.size_hint().exact();
+    let span = telemetry::request_span(&exchange.id);
+    let mut response = exchange.respond(body, &mut trace).instrument(span).await;
+    if let Ok(id) = HeaderValue::from_str(&exchange.id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    let operation = trace
+        .endpoint
+        .as_deref()
+        .map(|endpoint| &*endpoint.operation);
+    let version = operation.map(|operation| &*operation.version);
+    telemetry::access(&telemetry::Access {
+        request_id: &exchange.id,
+        method: exchange.parts.method.as_str(),
+        path: exchange.parts.uri.path(),
+        route: operation.map(|operation| operation.pattern.as_str()),
+        api: version.map(|version| version.api_id.as_str()),
+        version: version.map(|version| version.name.as_str()),
+        realm: version.map(|version| version.realm.as_str()),
+        status: response.status().as_u16(),
+        error_uri: trace.error_uri.as_deref(),
+        duration: started.elapsed(),
+        bytes_in,
+        bytes_out: response.body().size_hint().exact(),
+        client: &exchange.peername,
+    });
+    response
+}
+
+/// Carries the request id, in both directions.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Stands for a client that no listener has named: an exchange in a test.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// Returns the host and port that the client asked for: what a trusted proxy says, else the
+/// request's own target, else its `Host`.
+fn asked_for(parts: &Parts, forwarded: Option<&str>) -> (String, Option<u16>) {
+    let header = || {
+        parts
+            .headers
+            .get(HOST)
+            .and_then(|value| value.to_str().ok())
+    };
+    let authority = forwarded
+        .or_else(|| parts.uri.authority().map(|authority| authority.as_str()))
+        .or_else(header)
+        .unwrap_or_default();
+    let port = authority
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    (target::normalise_host(authority), port)
+}
+
+/// One request and its reply.
+#[derive(Debug)]
+struct Exchange<'g> {
+    gateway: &'g Gateway,
+    parts: Parts,
+    /// The request id, also in the answer's `x-request-id`.
+    id: String,
+    /// `ip:port` of the client.
+    peername: String,
+    /// `http` or `https`, as the client used it.
+    scheme: &'static str,
+    /// The host that was asked for, normalised.
+    host: String,
+    /// The port that was asked for.
+    port: u16,
+}
+
+/// What the log says of an exchange beside its reply.
+#[derive(Debug, Default)]
+struct Trace {
+    /// The operation that served it.
+    endpoint: Option<Arc<Endpoint>>,
+    /// The error URI, where it failed.
+    error_uri: Option<String>,
+}
+
+impl Exchange<'_> {
+    /// Answers the request, whatever it is.
+    async fn respond(&self, body: Body, trace: &mut Trace) -> Response {
+        let segments = match target::segments(self.parts.uri.path()) {
+            Ok(segments) => segments,
+            Err(error) => return self.refuse(Refusal::BadPath(error), None, trace),
+        };
+        let table = self.gateway.table.snapshot();
+        let target = Target {
+            host: &self.host,
+            segments: &segments,
+        };
+        let Some(found) = table.find(&target) else {
+            return self.refuse(Refusal::NoRoute, None, trace);
+        };
+        if self.parts.method == Method::OPTIONS {
+            return self.options(&found);
+        }
+        let Some(endpoint) = found.endpoint(&self.parts.method) else {
+            let refusal = Refusal::NoMethod {
+                allow: found.methods(),
+            };
+            return self.refuse(refusal, found.endpoints().next(), trace);
+        };
+        trace.endpoint = Some(endpoint.clone());
+        match self.serve(endpoint, &found, body, trace).await {
+            Ok(response) => response,
+            Err(refusal) => self.refuse(refusal, Some(endpoint), trace),
+        }
+    }
+
+    async fn serve(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        found: &Match<'_, '_>,
+        body: Body,
+        trace: &mut Trace,
+    ) -> Result<Response, Refusal> {
+        let operation = &*endpoint.operation;
+        if !operation.schemes.serves(self.scheme) {
+            return Err(Refusal::NoRoute);
+        }
+        let body_type = self.body_type(&body, &operation.accepts)?;
+        let media_type = self.media_type(&operation.provides)?;
+
+        let source = self.source(endpoint);
+        let mut request = source.gather(endpoint.fields)?;
+        if endpoint.fields.has(RequestFields::BINDINGS) {
+            request.insert("bindings".to_owned(), found.bindings(endpoint).into());
+        }
+        if endpoint.fields.has(RequestFields::PATH_INFO) {
+            request.insert("path_info".to_owned(), found.path_info().into());
+        }
+        let bytes = body::read(body, operation.body_max_bytes, operation.body_read_timeout).await?;
+        if endpoint.fields.has(RequestFields::BODY_LENGTH) {
+            request.insert("body_length".to_owned(), Value::from(bytes.len() as u64));
+        }
+        if endpoint.fields.has(RequestFields::BODY) {
+            request.insert("body".to_owned(), codec::decode(body_type, bytes)?);
+        }
+
+        let request = Value::from(request);
+        let security = Value::Map(Map::new());
+        let context = Context::new()
+            .random(&random_below)
+            .data("request", &request)
+            .data("security", &security);
+        match self.act(endpoint, &context).await {
+            Ok(result) => {
+                let action = Value::from(Map::from_iter([("result".to_owned(), result.into())]));
+                let context = context.clone().data("action", &action);
+                let method = &self.parts.method;
+                match answer::success(operation, method, media_type, &action, &context) {
+                    Ok(response) => Ok(response),
+                    // The client cannot read the outcome, so for it the action has failed.
+                    Err(AnswerError::Encode(error)) => {
+                        let failure = Failure::bad_gateway(error.to_string());
+                        self.fail(endpoint, media_type, failure, &context, trace)
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(ActionError::Failed(failure)) => {
+                self.fail(endpoint, media_type, failure, &context, trace)
+            }
+            Err(ActionError::Template(error)) => Err(Refusal::Template(error)),
+        }
+    }
+
+    /// Runs the action within the limit of its API version.
+    async fn act(&self, endpoint: &Endpoint, context: &Context<'_>) -> Result<Map, ActionError> {
+        let _permit = match &endpoint.in_flight {
+            Some(limit) => Some(limit.try_acquire().map_err(|_| {
+                Failure::bad_gateway("This API has as many actions in flight as it may.")
+            })?),
+            None => None,
+        };
+        action::run(&endpoint.operation, context, &self.gateway.pools).await
+    }
+
+    fn fail(
+        &self,
+        endpoint: &Endpoint,
+        media_type: &str,
+        failure: Failure,
+        context: &Context<'_>,
+        trace: &mut Trace,
+    ) -> Result<Response, Refusal> {
+        trace.error_uri = Some(failure.error_uri.clone());
+        let operation = &*endpoint.operation;
+        let action = failure.to_action(&operation.version.status_codes);
+        let context = context.clone().data("action", &action);
+        Ok(answer::failure(
+            operation, media_type, &failure, &context, &self.id,
+        )?)
+    }
+
+    /// Returns the type of the request's body, checked against what the route takes.
+    ///
+    /// None is asked of a request without a body.
+    fn body_type(&self, body: &Body, accepts: &[String]) -> Result<Option<&str>, Refusal> {
+        if body.is_end_stream() {
+            return Ok(None);
+        }
+        let found = self
+            .parts
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        match found {
+            Some(found) if negotiate::takes(accepts, found) => Ok(Some(found)),
+            _ => Err(Refusal::UnsupportedMediaType {
+                method: self.parts.method.clone(),
+                accepts: accepts.to_vec(),
+            }),
+        }
+    }
+
+    /// Returns the type of the answer: what the client prefers of what the route provides.
+    fn media_type<'o>(&self, provides: &'o [String]) -> Result<&'o str, Refusal> {
+        negotiate::accept(&self.parts.headers, provides).ok_or_else(|| Refusal::NotAcceptable {
+            provides: provides.to_vec(),
+        })
+    }
+
+    fn source<'s>(&'s self, endpoint: &'s Endpoint) -> RequestSource<'s> {
+        RequestSource {
+            parts: &self.parts,
+            id: &self.id,
+            scheme: self.scheme,
+            host: &self.host,
+            port: self.port,
+            peername: &self.peername,
+            languages: &endpoint.operation.version.languages,
+        }
+    }
+
+    /// OPTIONS is the gateway's own answer; a spec's `options` operation gives it its headers.
+    fn options(&self, found: &Match<'_, '_>) -> Response {
+        let headers = match found.endpoint(&Method::OPTIONS) {
+            Some(endpoint) => {
+                let operation = &endpoint.operation;
+                let own = match &operation.response {
+                    Shape::Shaped {
+                        on_result,
+                        on_error,
+                    } => on_error.headers.as_ref().or(on_result.headers.as_ref()),
+                    Shape::Plain => None,
+                };
+                self.headers_known(own.unwrap_or(&operation.headers), endpoint)
+            }
+            None => found
+                .endpoints()
+                .next()
+                .map(|it| self.default_headers(it))
+                .unwrap_or_default(),
+        };
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        *response.headers_mut() = headers;
+        response
+            .headers_mut()
+            .insert(ALLOW, problem::method_list(&found.methods()));
+        response
+    }
+
+    /// Words a refusal; past the match of a path, with the headers that the route gives everything.
+    fn refuse(
+        &self,
+        refusal: Refusal,
+        endpoint: Option<&Arc<Endpoint>>,
+        trace: &mut Trace,
+    ) -> Response {
+        let mut problem = rescue(refusal).instance(&*self.id);
+        if let Some(endpoint) = endpoint {
+            problem = problem.default_headers(&self.default_headers(endpoint));
+        }
+        trace.error_uri = Some(problem.error_uri().to_owned());
+        problem.into_response()
+    }
+
+    /// The headers that the route gives every answer, as far as they need no action.
+    fn default_headers(&self, endpoint: &Endpoint) -> HeaderMap {
+        self.headers_known(&endpoint.operation.headers, endpoint)
+    }
+
+    fn headers_known(&self, template: &Template, endpoint: &Endpoint) -> HeaderMap {
+        // A query that is not text has been refused already, or will be where it matters.
+        let request = self
+            .source(endpoint)
+            .gather(RequestFields::of(template))
+            .unwrap_or_default();
+        let request = Value::from(request);
+        answer::headers_as_far_as_known(template, &Context::new().data("request", &request))
+    }
+}

@@ -1,0 +1,10 @@
+//! The gateway over real sockets: whole requests, whole replies.
+
+mod bodies;
+mod failures;
+mod http;
+mod marketplace;
+mod methods;
+mod recovery;
+mod responses;
+mod support;

@@ -1,0 +1,186 @@
+//! A gateway on port 0 beside an embedded router, with a callee to register procedures.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wampgate::app::{App, Plan};
+use wampgate::devrouter::{DevRouterConfig, Router};
+use wampgate::document::Document;
+use wampgate::gateway::listener;
+use wampgate::gateway::peer::TrustedProxies;
+use wampgate::spec::{self, Route};
+use wampgate::uri::{Uri, UriCheck};
+use wampgate::value::{Map, Value};
+use wampgate::wamp::client::{Client, Invocation, Registration};
+use wampgate::wamp::config::{Endpoint, Reconnect, RouterConfig};
+use wampgate::wamp::error::ApplicationError;
+use wampgate::wamp::message::Payload;
+use wampgate::wamp::serializer::Serializer;
+
+use crate::http::{Http, PATIENCE};
+
+/// The realm of every test.
+pub const REALM: &str = "com.test";
+
+/// A gateway, its router, and a callee beside them.
+pub struct TestGateway {
+    pub http: Http,
+    pub app: App,
+    pub router: Arc<Router>,
+    pub callee: Callee,
+}
+
+impl TestGateway {
+    /// Starts a gateway with the paths of one version (base path `/`) of a spec.
+    pub async fn with_paths(paths: &str) -> Self {
+        Self::start(&format!(
+            r#"{{"id": "test", "host": "_", "realm_uri": "{REALM}",
+                "versions": {{"1": {{"base_path": "/", "paths": {paths}}}}}}}"#
+        ))
+        .await
+    }
+
+    /// Starts a gateway with one spec; its realm must be [`REALM`].
+    pub async fn start(spec: &str) -> Self {
+        let router = Arc::new(router());
+        let endpoint = in_process(&router);
+        let app = serve(spec, endpoint.clone()).await;
+        let callee = Callee::join(endpoint).await;
+        let http = Http::to(app.local_addrs()[0]);
+        Self {
+            http,
+            app,
+            router,
+            callee,
+        }
+    }
+
+    /// Stops everything in order.
+    pub async fn stop(self) {
+        self.app.stop().await;
+        self.router.shutdown().await;
+    }
+}
+
+/// Builds a router that serves [`REALM`].
+pub fn router() -> Router {
+    Router::new(DevRouterConfig {
+        realms: vec![uri(REALM)],
+        ..DevRouterConfig::default()
+    })
+}
+
+/// Starts a gateway whose sessions go to `endpoint`, and waits until one is up.
+pub async fn serve(spec: &str, endpoint: Endpoint) -> App {
+    let app = start(spec, endpoint).await;
+    let pool = app
+        .gateway()
+        .pools
+        .get(REALM)
+        .expect("the realm has a pool");
+    pool.ready(PATIENCE).await.expect("a session");
+    app
+}
+
+/// Starts a gateway whose sessions go to `endpoint`, and does not wait for them.
+pub async fn start(spec: &str, endpoint: Endpoint) -> App {
+    let plan = Plan {
+        listener: listener::Config {
+            listen: vec!["127.0.0.1:0".to_owned()],
+            ..listener::Config::default()
+        },
+        trusted_proxies: TrustedProxies::default(),
+        realms: vec![(uri(REALM), session_config(endpoint))],
+        routes: routes(spec),
+    };
+    App::start(plan).await.expect("a free port")
+}
+
+/// Compiles a spec that must have no errors.
+pub fn routes(spec: &str) -> Vec<Route> {
+    let document = Document::parse_json(Some("test.json"), spec).expect("JSON");
+    let realms = [REALM.to_owned(), "com.market.demo".to_owned()];
+    let mut loaded = spec::load(&[document], Some(&realms));
+    let loaded = loaded.remove(0);
+    let findings: Vec<String> = loaded.findings.iter().map(|it| it.render(false)).collect();
+    assert!(!loaded.is_rejected(), "{}", findings.join("\n"));
+    loaded.routes
+}
+
+/// Sessions that come back quickly, so that tests of recovery are short.
+pub fn session_config(endpoint: Endpoint) -> RouterConfig {
+    RouterConfig {
+        urls: vec![endpoint],
+        reconnect: Reconnect {
+            min: Duration::from_millis(10),
+            max: Duration::from_millis(100),
+        },
+        ..RouterConfig::default()
+    }
+}
+
+/// Reaches `router` in this process.
+pub fn in_process(router: &Arc<Router>) -> Endpoint {
+    let router = router.clone();
+    Endpoint::in_process("test", move || {
+        let transport = router.connect_in_process(Serializer::Msgpack);
+        Box::pin(async move { Ok(transport) })
+    })
+}
+
+/// A session that answers calls.
+pub struct Callee {
+    pub client: Client,
+    registrations: Vec<Registration>,
+}
+
+impl Callee {
+    pub async fn join(endpoint: Endpoint) -> Self {
+        let client = Client::connect(&uri(REALM), &session_config(endpoint))
+            .await
+            .unwrap();
+        Self {
+            client,
+            registrations: Vec::new(),
+        }
+    }
+
+    /// Registers a procedure for as long as the callee lives.
+    pub async fn register<F, R>(&mut self, procedure: &str, handler: F)
+    where
+        F: Fn(Invocation) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Payload, ApplicationError>> + Send + 'static,
+    {
+        let registration = self
+            .client
+            .register(&uri(procedure), handler)
+            .await
+            .unwrap();
+        self.registrations.push(registration);
+    }
+
+    /// Registers a procedure that answers with the arguments it was called with.
+    pub async fn register_echo(&mut self, procedure: &str) {
+        self.register(procedure, |call| std::future::ready(Ok(call.payload)))
+            .await;
+    }
+}
+
+/// One positional result.
+pub fn result(value: impl Into<Value>) -> Result<Payload, ApplicationError> {
+    Ok(Payload::new(vec![value.into()], Map::new()))
+}
+
+pub fn uri(text: &str) -> Uri {
+    Uri::parse(text, UriCheck::Loose).unwrap()
+}
+
+pub fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// The URL of a router that listens there.
+pub fn url(address: SocketAddr) -> Endpoint {
+    Endpoint::from(format!("ws://{address}/ws").as_str())
+}
