@@ -11,25 +11,25 @@ use hyper_util::rt::TokioExecutor;
 use wampgate::value::Value;
 
 /// Longest wait for an answer in a test: a bound, not an expectation.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends requests to one address.
 #[derive(Clone)]
-pub struct Http {
+pub(crate) struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Http {
-    pub fn to(address: SocketAddr) -> Self {
+    pub(crate) fn to(address: SocketAddr) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             client,
@@ -37,12 +37,12 @@ impl Http {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
 
     /// Sends a JSON body.
-    pub async fn json(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &str) -> Answer {
         self.send(
             method,
             path,
@@ -52,7 +52,7 @@ impl Http {
         .await
     }
 
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -81,7 +81,7 @@ impl Http {
 
 impl Answer {
     /// Returns the status and the body as text, as in `200 {"a":1}`; without a body the status.
-    pub fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         let body = String::from_utf8_lossy(&self.body);
         format!("{} {body}", self.status.as_u16())
             .trim_end()
@@ -89,20 +89,20 @@ impl Answer {
     }
 
     /// Returns a header as text, empty where it is absent.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Returns the JSON body.
-    pub fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.show()))
     }
 
     /// Returns a member of the JSON body, null where it is absent.
-    pub fn member(&self, name: &str) -> Value {
+    pub(crate) fn member(&self, name: &str) -> Value {
         self.value()
             .as_map()
             .and_then(|map| map.get(name).cloned())

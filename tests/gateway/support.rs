@@ -21,19 +21,19 @@ use wampgate::wamp::serializer::Serializer;
 use crate::http::{Http, PATIENCE};
 
 /// The realm of every test.
-pub const REALM: &str = "com.test";
+pub(crate) const REALM: &str = "com.test";
 
 /// A gateway, its router, and a callee beside them.
-pub struct TestGateway {
-    pub http: Http,
-    pub app: App,
-    pub router: Arc<Router>,
-    pub callee: Callee,
+pub(crate) struct TestGateway {
+    pub(crate) http: Http,
+    pub(crate) app: App,
+    pub(crate) router: Arc<Router>,
+    pub(crate) callee: Callee,
 }
 
 impl TestGateway {
     /// Starts a gateway with the paths of one version (base path `/`) of a spec.
-    pub async fn with_paths(paths: &str) -> Self {
+    pub(crate) async fn with_paths(paths: &str) -> Self {
         Self::start(&format!(
             r#"{{"id": "test", "host": "_", "realm_uri": "{REALM}",
                 "versions": {{"1": {{"base_path": "/", "paths": {paths}}}}}}}"#
@@ -42,7 +42,7 @@ impl TestGateway {
     }
 
     /// Starts a gateway with one spec; its realm must be [`REALM`].
-    pub async fn start(spec: &str) -> Self {
+    pub(crate) async fn start(spec: &str) -> Self {
         let router = Arc::new(router());
         let endpoint = in_process(&router);
         let app = serve(spec, endpoint.clone()).await;
@@ -57,14 +57,14 @@ impl TestGateway {
     }
 
     /// Stops everything in order.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.app.stop().await;
         self.router.shutdown().await;
     }
 }
 
 /// Builds a router that serves [`REALM`].
-pub fn router() -> Router {
+pub(crate) fn router() -> Router {
     Router::new(DevRouterConfig {
         realms: vec![uri(REALM)],
         ..DevRouterConfig::default()
@@ -72,7 +72,7 @@ pub fn router() -> Router {
 }
 
 /// Starts a gateway whose sessions go to `endpoint`, and waits until one is up.
-pub async fn serve(spec: &str, endpoint: Endpoint) -> App {
+pub(crate) async fn serve(spec: &str, endpoint: Endpoint) -> App {
     let app = start(spec, endpoint).await;
     let pool = app
         .gateway()
@@ -84,7 +84,7 @@ pub async fn serve(spec: &str, endpoint: Endpoint) -> App {
 }
 
 /// Starts a gateway whose sessions go to `endpoint`, and does not wait for them.
-pub async fn start(spec: &str, endpoint: Endpoint) -> App {
+pub(crate) async fn start(spec: &str, endpoint: Endpoint) -> App {
     let plan = Plan {
         listener: listener::Config {
             listen: vec!["127.0.0.1:0".to_owned()],
@@ -98,7 +98,7 @@ pub async fn start(spec: &str, endpoint: Endpoint) -> App {
 }
 
 /// Compiles a spec that must have no errors.
-pub fn routes(spec: &str) -> Vec<Route> {
+pub(crate) fn routes(spec: &str) -> Vec<Route> {
     let document = Document::parse_json(Some("test.json"), spec).expect("JSON");
     let realms = [REALM.to_owned(), "com.market.demo".to_owned()];
     let mut loaded = spec::load(&[document], Some(&realms));
@@ -109,7 +109,7 @@ pub fn routes(spec: &str) -> Vec<Route> {
 }
 
 /// Sessions that come back quickly, so that tests of recovery are short.
-pub fn session_config(endpoint: Endpoint) -> RouterConfig {
+pub(crate) fn session_config(endpoint: Endpoint) -> RouterConfig {
     RouterConfig {
         urls: vec![endpoint],
         reconnect: Reconnect {
@@ -121,7 +121,7 @@ pub fn session_config(endpoint: Endpoint) -> RouterConfig {
 }
 
 /// Reaches `router` in this process.
-pub fn in_process(router: &Arc<Router>) -> Endpoint {
+pub(crate) fn in_process(router: &Arc<Router>) -> Endpoint {
     let router = router.clone();
     Endpoint::in_process("test", move || {
         let transport = router.connect_in_process(Serializer::Msgpack);
@@ -130,13 +130,13 @@ pub fn in_process(router: &Arc<Router>) -> Endpoint {
 }
 
 /// A session that answers calls.
-pub struct Callee {
-    pub client: Client,
+pub(crate) struct Callee {
+    pub(crate) client: Client,
     registrations: Vec<Registration>,
 }
 
 impl Callee {
-    pub async fn join(endpoint: Endpoint) -> Self {
+    pub(crate) async fn join(endpoint: Endpoint) -> Self {
         let client = Client::connect(&uri(REALM), &session_config(endpoint))
             .await
             .unwrap();
@@ -147,7 +147,7 @@ impl Callee {
     }
 
     /// Registers a procedure for as long as the callee lives.
-    pub async fn register<F, R>(&mut self, procedure: &str, handler: F)
+    pub(crate) async fn register<F, R>(&mut self, procedure: &str, handler: F)
     where
         F: Fn(Invocation) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Payload, ApplicationError>> + Send + 'static,
@@ -161,26 +161,26 @@ impl Callee {
     }
 
     /// Registers a procedure that answers with the arguments it was called with.
-    pub async fn register_echo(&mut self, procedure: &str) {
+    pub(crate) async fn register_echo(&mut self, procedure: &str) {
         self.register(procedure, |call| std::future::ready(Ok(call.payload)))
             .await;
     }
 }
 
 /// One positional result.
-pub fn result(value: impl Into<Value>) -> Result<Payload, ApplicationError> {
+pub(crate) fn result(value: impl Into<Value>) -> Result<Payload, ApplicationError> {
     Ok(Payload::new(vec![value.into()], Map::new()))
 }
 
-pub fn uri(text: &str) -> Uri {
+pub(crate) fn uri(text: &str) -> Uri {
     Uri::parse(text, UriCheck::Loose).unwrap()
 }
 
-pub fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
 /// The URL of a router that listens there.
-pub fn url(address: SocketAddr) -> Endpoint {
+pub(crate) fn url(address: SocketAddr) -> Endpoint {
     Endpoint::from(format!("ws://{address}/ws").as_str())
 }
