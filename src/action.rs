@@ -25,7 +25,7 @@ pub enum ActionError {
     /// One of its templates failed: nothing has been sent, and `on_error` does not see it.
     Template(mops::Error),
     /// The action was tried and failed.
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 impl From<mops::Error> for ActionError {
@@ -36,7 +36,7 @@ impl From<mops::Error> for ActionError {
 
 impl From<Failure> for ActionError {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+        Self::Failed(Box::new(failure))
     }
 }
 
@@ -132,11 +132,11 @@ fn wrong_type(name: &str, expected: &str, found: &Value) -> ActionError {
 
 /// Checks options that templates gave: they may hold what a client sent. Names with `_` are the
 /// protocol's extension points and pass the session's own check, but a spec may not set them.
-fn check_options(options: &Map, known: &[(&str, OptionType)]) -> Result<(), Failure> {
+fn check_options(options: &Map, known: &[(&str, OptionType)]) -> Result<(), ActionError> {
     let extension = options.keys().find(|name| name.starts_with('_'));
     match extension {
         Some(name) => Err(OptionError::Unknown(name.clone())),
         None => options::check(options, known),
     }
-    .map_err(|error| Failure::invalid_argument(error.to_string()))
+    .map_err(|error| Failure::invalid_argument(error.to_string()).into())
 }

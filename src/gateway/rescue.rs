@@ -5,10 +5,9 @@
 
 use http::{Method, StatusCode};
 
-use crate::action::Failure;
 use crate::gateway::answer::AnswerError;
 use crate::gateway::body::BodyError;
-use crate::gateway::codec::DecodeError;
+use crate::gateway::codec::{DecodeError, EncodeError};
 use crate::gateway::context::BadQuery;
 use crate::gateway::target::BadPath;
 use crate::mops::{self, ErrorKind};
@@ -49,7 +48,7 @@ pub enum Refusal {
     /// The response's templates gave what cannot be sent.
     BadAnswer(String),
     /// Neither the outcome nor the answer to its failure could be encoded.
-    Unencodable(Failure),
+    Unencodable(EncodeError),
 }
 
 impl From<BadQuery> for Refusal {
@@ -96,10 +95,9 @@ pub fn rescue(refusal: Refusal) -> Problem {
                 .code(INVALID_EXPRESSION)
                 .detail(format!("The API's response template is wrong: {detail}."))
         }
-        Refusal::Unencodable(failure) => {
-            tracing::error!(error_uri = failure.error_uri, "an answer cannot be encoded");
+        Refusal::Unencodable(error) => {
+            tracing::error!("an answer cannot be encoded: {error}");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE)
-                .code(failure.error_uri)
                 .detail("The service's answer cannot be sent in a type that the request accepts.")
         }
     }
@@ -143,9 +141,7 @@ impl From<AnswerError> for Refusal {
         match error {
             AnswerError::Template(error) => Self::Template(error),
             AnswerError::Header(detail) | AnswerError::Status(detail) => Self::BadAnswer(detail),
-            AnswerError::Encode(error) => {
-                Self::Unencodable(Failure::bad_gateway(error.to_string()))
-            }
+            AnswerError::Encode(error) => Self::Unencodable(error),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use wampgate::value::{Map, Value};
 use wampgate::wamp::error::ApplicationError;
 
@@ -155,7 +156,8 @@ async fn a_client_that_goes_away_cancels_its_call() {
         })
         .await;
     let http = gateway.http.clone();
-    let request = tokio::task::spawn(async move { http.json("POST", "/patient/slow", "").await });
+    let mut request = JoinSet::new();
+    request.spawn(async move { http.json("POST", "/patient/slow", "").await });
     tokio::time::timeout(PATIENCE, started.notified())
         .await
         .expect("the call");
@@ -227,12 +229,13 @@ async fn a_callee_that_leaves_in_mid_call_ends_the_call() {
         })
         .await;
     let http = gateway.http.clone();
-    let request = tokio::task::spawn(async move { http.json("POST", "/patient/slow", "").await });
+    let mut request = JoinSet::new();
+    request.spawn(async move { http.json("POST", "/patient/slow", "").await });
     tokio::time::timeout(PATIENCE, started.notified())
         .await
         .expect("the call");
     gateway.callee.client.close(Duration::ZERO).await;
-    let answer = request.await.unwrap();
+    let answer = request.join_next().await.unwrap().unwrap();
     assert!(
         [400, 502].contains(&answer.status.as_u16()),
         "{}",
@@ -262,7 +265,8 @@ async fn more_actions_than_the_version_allows_are_503_with_retry_after() {
         })
         .await;
     let http = gateway.http.clone();
-    let first = tokio::task::spawn(async move { http.json("POST", "/patient/slow", "").await });
+    let mut first = JoinSet::new();
+    first.spawn(async move { http.json("POST", "/patient/slow", "").await });
     tokio::time::timeout(PATIENCE, started.notified())
         .await
         .expect("the call");
@@ -270,7 +274,7 @@ async fn more_actions_than_the_version_allows_are_503_with_retry_after() {
     assert_eq!(second.status, 503);
     assert!(!second.header("retry-after").is_empty());
     release.notify_one();
-    assert_eq!(first.await.unwrap().show(), r#"200 "done""#);
+    assert_eq!(first.join_next().await.unwrap().unwrap().show(), r#"200 "done""#);
     gateway.stop().await;
 }
 
