@@ -27,6 +27,8 @@ const MODULES: &[(&str, &str)] = &[
     ("security", "store problem document diagnostic"),
     ("action", "spec mops wamp"),
     ("devrouter", "wamp security"),
+    // A service as any other: it joins a router through the client, and knows nothing of HTTP.
+    ("demo", "wamp"),
     (
         "gateway",
         "action spec mops wamp security policy problem diagnostic telemetry",

@@ -168,6 +168,7 @@ impl Callee {
 }
 
 /// One positional result.
+#[expect(clippy::result_large_err, reason = "what a handler must return")]
 pub(crate) fn result(value: impl Into<Value>) -> Result<Payload, ApplicationError> {
     Ok(Payload::new(vec![value.into()], Map::new()))
 }
