@@ -258,3 +258,15 @@ fn collect(prefix: &str, node: &crate::document::Node, keys: &mut Vec<String>) {
         None => keys.push(prefix.trim_start_matches('.').to_owned()),
     }
 }
+
+#[test]
+fn every_setting_is_documented() {
+    let text = include_str!("../../docs/operations.md");
+    for (key, _) in settings::KEYS {
+        let row = match key.strip_prefix("router.") {
+            Some(member) => format!("\n| `{}` |", member.split('.').next().unwrap()),
+            None => format!("\n| `{key}` |"),
+        };
+        assert!(text.contains(&row), "docs/operations.md has no row for {key}");
+    }
+}
