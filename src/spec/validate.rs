@@ -254,8 +254,14 @@ pub(super) fn headers(reading: &Reading<'_>, given: &Given) {
     if !kind(reading, given, Kind::Map) {
         return;
     }
+    let mut seen = Vec::new();
     for (name, value) in entries(given) {
         match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(header) if seen.contains(&header) => {
+                let message = format!("header `{name}` is there twice");
+                let finding = Diagnostic::error(Code::BadHeader, Location::default(), message);
+                value.push_at_key(reading, finding);
+            }
             Err(_) => {
                 let message = format!("`{name}` is no header name");
                 let finding = Diagnostic::error(Code::BadHeader, Location::default(), message);
@@ -266,7 +272,10 @@ pub(super) fn headers(reading: &Reading<'_>, given: &Given) {
                 let finding = Diagnostic::error(Code::BadHeader, Location::default(), message);
                 value.push_at_key(reading, finding);
             }
-            Ok(_) => header_value(reading, &value),
+            Ok(header) => {
+                seen.push(header);
+                header_value(reading, &value);
+            }
         }
     }
     warn_of_open_credentials(reading, given);

@@ -13,6 +13,7 @@ use wampgate::diagnostic::Diagnostic;
 use wampgate::document::Document;
 use wampgate::mops::Template;
 use wampgate::spec::{self, Action, LoadedSpec, Operation, Response, Route};
+use wampgate::value::Value;
 
 const REALMS: &[&str] = &["com.example.realm", "com.example.market", "com.market.demo"];
 
@@ -308,4 +309,63 @@ fn ten_thousand_routes_load_in_seconds() {
     let mut operations: Vec<&Route> = spec.routes.iter().collect();
     operations.dedup_by_key(|route| std::sync::Arc::as_ptr(&route.operation));
     assert_eq!(operations.len(), 10_000);
+}
+
+/// Every value of the sample replaced by something else, one at a time: whatever stands where, the
+/// load ends, and what is refused says where.
+#[test]
+fn whatever_stands_in_a_spec_is_a_finding_and_never_a_panic() {
+    let text = fs::read_to_string(folder("specs/market.json")).unwrap();
+    let sample: Value = serde_json::from_str(&text).unwrap();
+    let mut replacements: Vec<Value> = ["null", "-1", "[]", "{}", r#"[["a"], {"b": null}]"#]
+        .iter()
+        .map(|json| serde_json::from_str(json).unwrap())
+        .collect();
+    replacements.extend(["", "{{request.body}}", "{{oops", "{{variables.x}}"].map(Value::from));
+    let mut rejected = 0;
+    let count = count_values(&sample);
+    for index in 0..count {
+        // One replacement for each value, so that all meet all over the document.
+        let replacement = &replacements[index % replacements.len()];
+        let mut mutated = sample.clone();
+        replace_value(&mut mutated, &mut 0, index, replacement);
+        let spec = load("mutated", &serde_json::to_string_pretty(&mutated).unwrap());
+        rejected += usize::from(spec.is_rejected());
+        for finding in &spec.findings {
+            assert!(finding.location.line > 0, "{finding}");
+            assert!(finding.location.excerpt.is_some(), "{finding}");
+        }
+    }
+    // Most are mistakes; what is not stands where any value may.
+    assert!(rejected * 2 > count, "{rejected} of {count}");
+}
+
+fn count_values(value: &Value) -> usize {
+    1 + match value {
+        Value::List(items) => items.iter().map(count_values).sum(),
+        Value::Map(map) => map.values().map(count_values).sum(),
+        _ => 0,
+    }
+}
+
+fn replace_value(value: &mut Value, at: &mut usize, index: usize, replacement: &Value) {
+    if *at == index {
+        *value = replacement.clone();
+        *at += 1;
+        return;
+    }
+    *at += 1;
+    match value {
+        Value::List(items) => {
+            for item in items {
+                replace_value(item, at, index, replacement);
+            }
+        }
+        Value::Map(map) => {
+            for value in map.values_mut() {
+                replace_value(value, at, index, replacement);
+            }
+        }
+        _ => {}
+    }
 }
