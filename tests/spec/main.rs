@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use wampgate::catalog::{Catalog, SourceText};
 use wampgate::diagnostic::Diagnostic;
 use wampgate::document::Document;
 use wampgate::mops::Template;
@@ -174,6 +175,24 @@ fn our_own_sample_has_no_finding() {
     let spec = load("specs/market.json", &text);
     assert_eq!(messages(&spec), [] as [&str; 0]);
     assert!(spec.routes.len() >= 8);
+}
+
+#[test]
+fn what_the_guide_shows_can_be_loaded() {
+    let guide = fs::read_to_string(folder("docs/spec-format.md")).unwrap();
+    let blocks = guide.split("```json\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
+    let sources: Vec<SourceText> = blocks
+        .enumerate()
+        .map(|(index, text)| SourceText {
+            name: format!("block {index}"),
+            text: text.to_owned(),
+        })
+        .collect();
+    let catalog = Catalog::load(&sources, &|_| None);
+    let findings: Vec<String> = catalog.findings().iter().map(|f| f.render(false)).collect();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    assert_eq!((catalog.specs.len(), catalog.realms().count()), (2, 1));
 }
 
 #[test]
