@@ -48,7 +48,6 @@ const MODULES: &[(&str, &str)] = &[
 const HOMES: &[(&str, &str)] = &[
     ("pest", "mops/parser"),
     ("pest_derive", "mops/parser"),
-    ("jsonc_parser", "document"),
     ("toml", "document"),
     ("tokio_tungstenite", "wamp/transport"),
     ("hmac", "wamp/auth"),
