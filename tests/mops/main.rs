@@ -114,8 +114,8 @@ impl<'t> Case<'t> {
             aliases: &aliases,
         };
         let last = |bound: usize| bound - 1;
-        let found =
-            Trial::new(&template, &context, "context", roots).and_then(|trial| trial.value(&last));
+        let found = Trial::new(&template, &context, "context", roots)
+            .and_then(|trial| trial.value(&last).map_err(|finding| vec![finding]));
         match found {
             Ok(value) => (value.to_string(), false),
             Err(findings) => {
