@@ -8,14 +8,20 @@
 //! What runs beside a gateway in one process (the embedded router, the demo's service) is started
 //! before it and stopped after it, by whoever starts it: `cli/serve.rs` and `cli/demo.rs`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::catalog::Catalog;
+use crate::config::Config;
 use crate::gateway::listener::{self, BindError, Drained, Listener, Serving};
 use crate::gateway::peer::TrustedProxies;
 use crate::gateway::table::{LiveTable, RouteTable};
 use crate::gateway::{self, Gateway};
+use crate::realm::Realm;
 use crate::spec::Route;
 use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
@@ -39,6 +45,28 @@ pub struct Plan {
 pub struct App {
     gateway: Arc<Gateway>,
     serving: Serving,
+}
+
+impl Plan {
+    /// Plans to serve a catalog's routes. Realms without a router of their own use `default`; a
+    /// realm that no route uses gets no sessions.
+    pub fn new(catalog: &Catalog, config: &Config, default: &RouterConfig) -> Self {
+        let routes = catalog.routes();
+        let is_used = |realm: &&Realm| {
+            let mut versions = routes.iter().map(|route| &route.operation.version);
+            versions.any(|version| version.realm == realm.uri)
+        };
+        let realms = catalog.realms().filter(is_used).map(|realm| {
+            let router = realm.router.clone().unwrap_or_else(|| default.clone());
+            (realm.uri.clone(), router)
+        });
+        Self {
+            listener: config.http.clone(),
+            trusted_proxies: TrustedProxies::new(config.trusted_proxies.iter().copied()),
+            realms: realms.collect(),
+            routes,
+        }
+    }
 }
 
 /// Longest wait for calls that are still out when the listener has drained: they belong to nobody
@@ -65,6 +93,9 @@ impl App {
             trusted_proxies: plan.trusted_proxies,
         });
         let serving = listener.serve(&gateway::service(gateway.clone()));
+        for address in serving.local_addrs() {
+            tracing::info!(http.address = %address, "serving HTTP at http://{address}");
+        }
         Ok(Self { gateway, serving })
     }
 
@@ -90,17 +121,45 @@ impl App {
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-///
-/// # Errors
-///
-/// When the process cannot listen for signals.
-pub async fn stop_signal() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("Ctrl-C"),
+/// SIGTERM and Ctrl-C, from the moment this is made: none is missed while the program starts.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Begins to listen for the signals, which do not end the process by themselves any more.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next signal and returns its name.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
+        }
+    }
+
+    /// Waits for a signal, then for `stop`; a second signal cuts that short.
+    pub async fn then(mut self, stop: impl Future<Output = ()>) {
+        let name = self.next().await;
+        tracing::info!("{name}: stopping; a second signal ends at once");
+        tokio::select! {
+            () = stop => tracing::info!("stopped"),
+            name = self.next() => tracing::warn!("{name}: ended before everything had stopped"),
+        }
     }
 }

@@ -5,8 +5,10 @@
 
 mod check;
 mod completions;
+mod demo;
 mod eval;
 mod routes;
+mod run;
 mod serve;
 
 use std::ffi::OsString;
@@ -56,6 +58,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Serve(serve::Args),
     Check(check::Args),
     Routes(routes::Args),
@@ -150,6 +153,7 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
     };
     let outside = Outside { environment };
     let outcome = match cli.command {
+        Command::Demo(args) => demo::run(&args, &outside),
         Command::Serve(args) => serve::run(&args, &outside),
         Command::Check(args) => check::run(&args, &outside),
         Command::Routes(args) => routes::run(&args, &outside),

@@ -20,6 +20,7 @@ use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
 use crate::gateway::listener;
 use crate::gateway::peer::Network;
+use crate::telemetry::logs;
 use crate::wamp::config::RouterConfig;
 
 /// Where the file is looked for when nothing names one.
@@ -73,21 +74,9 @@ const EMBEDDED_LISTEN: SocketAddr =
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Log {
     /// How a line looks.
-    pub format: LogFormat,
+    pub format: logs::Format,
     /// From which level on lines are written.
     pub level: LogLevel,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    #[default]
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// From which level on log lines are written.
@@ -106,6 +95,20 @@ pub enum LogLevel {
     Debug,
     /// And every message.
     Trace,
+}
+
+impl LogLevel {
+    /// Returns the level's name, as the configuration and the log filter have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// One value from outside the file.

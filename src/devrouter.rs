@@ -41,6 +41,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::uri::Uri;
+use crate::wamp::config::Endpoint;
 use crate::wamp::serializer::Serializer;
 use crate::wamp::transport::{Transport, memory, websocket};
 use realm::Realm;
@@ -197,6 +198,15 @@ impl Router {
             });
         }
         theirs
+    }
+
+    /// Returns this router as an address for sessions of this process.
+    pub fn endpoint(self: &Arc<Self>) -> Endpoint {
+        let router = Arc::clone(self);
+        Endpoint::in_process("the embedded router", move || {
+            let transport = router.connect_in_process(Serializer::Msgpack);
+            Box::pin(std::future::ready(Ok(transport)))
+        })
     }
 
     /// Ends every session with GOODBYE `wamp.close.system_shutdown`, waits for the answers as long

@@ -1,11 +1,18 @@
 //! `wampgate serve`: the gateway.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::run::on_runtime;
 use super::{Outcome, Outside};
-use crate::config::{Config, DEFAULT_FILE, Override, Sources};
+use crate::app::{App, Plan, StopSignals};
+use crate::catalog::{self, Catalog};
+use crate::config::{Config, DEFAULT_FILE, Override, Router, Sources};
+use crate::devrouter::{self, DevRouterConfig};
+use crate::wamp::config::RouterConfig;
 
 /// Serves the APIs of a folder of specs.
 ///
@@ -107,5 +114,75 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         outside.print(&config.to_toml())?;
         return Ok(Outcome::Done);
     }
-    anyhow::bail!("the listener is not there yet")
+    let catalog = load(&config, outside)?;
+    on_runtime(config.log, outside, serve(&config, &catalog))
+}
+
+/// Reads both folders; what is wrong with one file keeps only that file from being served.
+fn load(config: &Config, outside: &Outside) -> anyhow::Result<Catalog> {
+    let (specs, mut findings) = catalog::read_files(std::slice::from_ref(&config.specs_dir));
+    let (realms, unread) = catalog::read_files(std::slice::from_ref(&config.realms_dir));
+    findings.extend(unread);
+    let catalog = Catalog::load_folders(&specs, &realms, &|name| outside.variable(name));
+    findings.extend(catalog.findings().into_iter().cloned());
+    outside.report(&findings)?;
+    Ok(catalog)
+}
+
+async fn serve(config: &Config, catalog: &Catalog) -> anyhow::Result<Outcome> {
+    let signals = StopSignals::listen().context("cannot listen for signals")?;
+    let (router, sessions) = match &config.router {
+        Router::Remote(sessions) => (None, sessions.clone()),
+        Router::Embedded { listen, sessions } => {
+            let router = embedded(catalog, *listen).await?;
+            let urls = vec![router.endpoint()];
+            (
+                Some(router),
+                RouterConfig {
+                    urls,
+                    ..sessions.clone()
+                },
+            )
+        }
+    };
+    let app = App::start(Plan::new(catalog, config, &sessions)).await?;
+    let rejected = catalog
+        .specs
+        .iter()
+        .filter(|spec| spec.is_rejected())
+        .count();
+    let routes = app.gateway().table.snapshot().len();
+    if rejected > 0 || routes == 0 {
+        tracing::warn!(
+            routes,
+            specs.rejected = rejected,
+            "{routes} routes, {rejected} specs refused"
+        );
+    } else {
+        tracing::info!(routes, "{routes} routes");
+    }
+    signals
+        .then(async {
+            app.stop().await;
+            if let Some(router) = router {
+                router.shutdown().await;
+            }
+        })
+        .await;
+    Ok(Outcome::Done)
+}
+
+/// Starts the embedded router with every realm of the catalog.
+async fn embedded(catalog: &Catalog, listen: SocketAddr) -> anyhow::Result<Arc<devrouter::Router>> {
+    let realms = catalog.realms().map(|realm| realm.uri.clone()).collect();
+    let router = devrouter::Router::new(DevRouterConfig {
+        realms,
+        ..Default::default()
+    });
+    router.listen(listen).await.with_context(|| {
+        format!(
+            "the embedded router cannot listen on {listen}: set `router.urls` to use another router"
+        )
+    })?;
+    Ok(Arc::new(router))
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, EMBEDDED_LISTEN, Log, LogFormat, LogLevel, Router};
+use super::{Config, EMBEDDED_LISTEN, Log, LogLevel, Router};
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::{Document, Node, ObjectReader};
 use crate::gateway::peer::Network;
 use crate::realm;
+use crate::telemetry::logs::Format;
 use crate::value::Value;
 
 /// How the text of a variable or flag is to be understood.
@@ -199,10 +200,10 @@ fn read_log(reader: &ObjectReader<'_>, log: &mut Log) {
 }
 
 /// The words of `log.format`.
-pub(super) const FORMATS: [(&str, LogFormat); 3] = [
-    ("auto", LogFormat::Auto),
-    ("text", LogFormat::Text),
-    ("json", LogFormat::Json),
+pub(super) const FORMATS: [(&str, Format); 3] = [
+    ("auto", Format::Auto),
+    ("text", Format::Text),
+    ("json", Format::Json),
 ];
 
 /// The words of `log.level`.

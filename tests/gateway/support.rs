@@ -16,7 +16,6 @@ use wampgate::wamp::client::{Client, Invocation, Registration};
 use wampgate::wamp::config::{Endpoint, Reconnect, RouterConfig};
 use wampgate::wamp::error::ApplicationError;
 use wampgate::wamp::message::Payload;
-use wampgate::wamp::serializer::Serializer;
 
 use crate::http::{Http, PATIENCE};
 
@@ -44,7 +43,7 @@ impl TestGateway {
     /// Starts a gateway with one spec; its realm must be [`REALM`].
     pub(crate) async fn start(spec: &str) -> Self {
         let router = Arc::new(router());
-        let endpoint = in_process(&router);
+        let endpoint = router.endpoint();
         let app = serve(spec, endpoint.clone()).await;
         let callee = Callee::join(endpoint).await;
         let http = Http::to(app.local_addrs()[0]);
@@ -118,15 +117,6 @@ pub(crate) fn session_config(endpoint: Endpoint) -> RouterConfig {
         },
         ..RouterConfig::default()
     }
-}
-
-/// Reaches `router` in this process.
-pub(crate) fn in_process(router: &Arc<Router>) -> Endpoint {
-    let router = router.clone();
-    Endpoint::in_process("test", move || {
-        let transport = router.connect_in_process(Serializer::Msgpack);
-        Box::pin(async move { Ok(transport) })
-    })
 }
 
 /// A session that answers calls.
