@@ -2,7 +2,50 @@
 //!
 //! A [`Client`] is cheap to clone; all clones use one session, which ends with the last of them at
 //! the latest. Whoever wants sessions that come back uses a [`Pool`](crate::wamp::pool::Pool), or
-//! waits for [`Client::closed`] and connects again.
+//! waits for [`Client::closed`] and connects again. [`Client::close`] is the orderly end; when the
+//! last handle is just dropped, the connection is cut.
+//!
+//! ```
+//! use std::time::Duration;
+//! use wampgate::devrouter::{DevRouterConfig, Router};
+//! use wampgate::uri::{Uri, UriCheck};
+//! use wampgate::value::Map;
+//! use wampgate::wamp::client::{Call, Client};
+//! use wampgate::wamp::config::RouterConfig;
+//! use wampgate::wamp::message::Payload;
+//! use wampgate::wamp::serializer::Serializer;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let realm = Uri::parse("com.example.realm", UriCheck::Loose)?;
+//! let procedure = Uri::parse("com.example.echo", UriCheck::Loose)?;
+//! let router = Router::new(DevRouterConfig {
+//!     realms: vec![realm.clone()],
+//!     ..DevRouterConfig::default()
+//! });
+//! let transport = router.connect_in_process(Serializer::Msgpack);
+//! let client = Client::join(transport, &realm, &RouterConfig::default()).await?;
+//!
+//! let _offer = client
+//!     .register(&procedure, |invocation| async { Ok(invocation.payload) })
+//!     .await?;
+//! let result = client
+//!     .call(Call {
+//!         procedure,
+//!         options: Map::new(),
+//!         payload: Payload::new(vec!["hello".into()], Map::new()),
+//!         timeout: Duration::from_secs(5),
+//!     })
+//!     .await?;
+//! assert_eq!(result.payload.args(), ["hello".into()]);
+//!
+//! client.close(Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod offers;
+mod prepared;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,15 +53,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-use crate::uri::{Uri, UriCheck};
-use crate::value::{Map, Value};
+use crate::uri::Uri;
+use crate::value::Map;
 use crate::wamp::config::RouterConfig;
 use crate::wamp::error::{ApplicationError, CallError, SessionError};
-use crate::wamp::id::{PublicationId, RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::id::{PublicationId, RequestId};
 use crate::wamp::message::{Message, Payload};
-use crate::wamp::options;
 use crate::wamp::serializer::Serializer;
 use crate::wamp::session::{
     self, Answer, Command, Control, DroppedMessages, EventSink, Parts, Purpose, Refused, Reply,
@@ -27,13 +69,16 @@ use crate::wamp::session::{
 use crate::wamp::transport::Transport;
 
 pub use crate::wamp::session::{Event, Invocation, Welcome};
+pub use offers::{Registration, Subscription};
+pub(crate) use prepared::{Deadline, Prepared, call_result, publication};
+use prepared::{UNSET, check_uri};
 
 /// A call of a procedure.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// What is called.
     pub procedure: Uri,
-    /// Options as [`options::CALL`] knows them. A `timeout` (in milliseconds) shortens the deadline.
+    /// Options as [`CALL`](crate::wamp::options::CALL) knows them. A `timeout` (in milliseconds) shortens the deadline.
     pub options: Map,
     /// The arguments.
     pub payload: Payload,
@@ -57,7 +102,7 @@ pub struct CallResult {
 pub struct Publish {
     /// Where to.
     pub topic: Uri,
-    /// Options as [`options::PUBLISH`] knows them. `acknowledge` is true unless it is set: without
+    /// Options as [`PUBLISH`](crate::wamp::options::PUBLISH) knows them. `acknowledge` is true unless it is set: without
     /// it nobody learns that the broker refused.
     pub options: Map,
     /// The event's arguments.
@@ -378,140 +423,16 @@ impl Client {
     }
 }
 
-/// Until the task fills it in.
-const UNSET: RequestId = RequestId(0);
-
 /// Names a subscriber within this process.
 fn next_key() -> u64 {
     static KEYS: AtomicU64 = AtomicU64::new(0);
     KEYS.fetch_add(1, Ordering::Relaxed)
 }
 
-fn check_uri(uri: &Uri, check: UriCheck) -> Result<(), CallError> {
-    match check {
-        // A `Uri` is that by itself.
-        UriCheck::Loose => Ok(()),
-        UriCheck::Strict => {
-            Uri::parse(uri.as_str(), check).map_err(|source| CallError::InvalidUri {
-                uri: uri.to_string(),
-                source,
-            })?;
-            Ok(())
-        }
-    }
-}
-
-/// When to give up, and how long that was from the start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline {
-    pub(crate) at: Instant,
-    pub(crate) given: Duration,
-}
-
-impl Deadline {
-    pub(crate) fn after(given: Duration) -> Self {
-        Self {
-            at: session::after(given),
-            given,
-        }
-    }
-}
-
 fn failure(unsent: Unsent) -> CallError {
     match unsent {
         Unsent::Failed(error) => error,
         Unsent::Returned(_, error) => CallError::NotSent(error),
-    }
-}
-
-/// A request that was checked.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) message: Message,
-    pub(crate) deadline: Deadline,
-}
-
-impl Prepared {
-    pub(crate) fn call(call: Call, check: UriCheck) -> Result<Self, CallError> {
-        let Call {
-            procedure,
-            mut options,
-            payload,
-            mut timeout,
-        } = call;
-        check_uri(&procedure, check)?;
-        options::check(&options, options::CALL)?;
-        // It is told to the dealer by whoever writes the call: how much is left is known there,
-        // and whether the dealer understands it. 0 means "no timeout" in the specification.
-        if let Some(limit) = options
-            .shift_remove("timeout")
-            .as_ref()
-            .and_then(Value::as_u64)
-            && limit > 0
-        {
-            timeout = timeout.min(Duration::from_millis(limit));
-        }
-        Ok(Self {
-            message: Message::Call {
-                request: UNSET,
-                options,
-                procedure: procedure.to_string(),
-                payload,
-            },
-            deadline: Deadline::after(timeout),
-        })
-    }
-
-    /// Returns the request, and whether the broker is asked to acknowledge it.
-    pub(crate) fn publish(publish: Publish, check: UriCheck) -> Result<(Self, bool), CallError> {
-        let Publish {
-            topic,
-            mut options,
-            payload,
-            timeout,
-        } = publish;
-        check_uri(&topic, check)?;
-        options::check(&options, options::PUBLISH)?;
-        let acknowledge = options
-            .entry("acknowledge".to_owned())
-            .or_insert(Value::Bool(true))
-            .as_bool()
-            .unwrap_or(true);
-        let prepared = Self {
-            message: Message::Publish {
-                request: UNSET,
-                options,
-                topic: topic.to_string(),
-                payload,
-            },
-            deadline: Deadline::after(timeout),
-        };
-        Ok((prepared, acknowledge))
-    }
-}
-
-pub(crate) fn call_result(answer: Answer) -> Result<CallResult, CallError> {
-    match answer {
-        Answer::Result {
-            request,
-            details,
-            payload,
-        } => Ok(CallResult {
-            request,
-            details,
-            payload,
-        }),
-        Answer::Error(error) => Err(CallError::Application(error)),
-        _ => unreachable!("the state machine pairs CALL with RESULT"),
-    }
-}
-
-pub(crate) fn publication(answer: Answer) -> Result<Option<PublicationId>, CallError> {
-    match answer {
-        Answer::Published(id) => Ok(Some(id)),
-        Answer::Unacknowledged => Ok(None),
-        Answer::Error(error) => Err(CallError::Application(error)),
-        _ => unreachable!("the state machine pairs PUBLISH with PUBLISHED"),
     }
 }
 
@@ -527,102 +448,5 @@ impl Drop for AbandonOnDrop<'_> {
             // If the task is gone, so is the request.
             drop(self.control.send(Control::Abandon(request)));
         }
-    }
-}
-
-/// A subscription: a stream of events. Dropping it leaves the topic.
-#[derive(Debug)]
-pub struct Subscription {
-    id: SubscriptionId,
-    key: u64,
-    events: mpsc::Receiver<Event>,
-    dropped: Arc<AtomicU64>,
-    client: Client,
-}
-
-impl Subscription {
-    /// Waits for the next event. `None` is the end: of the session, or by the router's will;
-    /// [`Client::closed`] tells which.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: an event is either returned or still to come.
-    pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
-    }
-
-    /// Returns the broker's id of the subscription.
-    pub fn id(&self) -> SubscriptionId {
-        self.id
-    }
-
-    /// Returns how many events were lost because the queue was full: the newest ones at that time.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Leaves the topic and waits for the broker's word that it is done.
-    ///
-    /// # Errors
-    ///
-    /// See [`CallError`]. No event comes any more, whatever the outcome.
-    pub async fn unsubscribe(self) -> Result<(), CallError> {
-        let message = Message::Unsubscribe {
-            request: UNSET,
-            subscription: self.id,
-        };
-        let purpose = Purpose::Unsubscribe {
-            subscription: self.id,
-            key: self.key,
-        };
-        self.client.plain_request(message, purpose).await?;
-        Ok(())
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        // If the task is gone, so is the subscription; the same after `unsubscribe`.
-        let gone = Control::DropSubscriber(self.id, self.key);
-        drop(self.client.control.send(gone));
-    }
-}
-
-/// A registration. Dropping it withdraws the procedure; what runs of it goes on.
-#[derive(Debug)]
-#[must_use = "the procedure is withdrawn when this is dropped"]
-pub struct Registration {
-    id: RegistrationId,
-    client: Client,
-}
-
-impl Registration {
-    /// Returns the dealer's id of the registration.
-    pub fn id(&self) -> RegistrationId {
-        self.id
-    }
-
-    /// Withdraws the procedure and waits for the dealer's word that it is done.
-    ///
-    /// # Errors
-    ///
-    /// See [`CallError`]. No call is taken any more, whatever the outcome.
-    pub async fn unregister(self) -> Result<(), CallError> {
-        let message = Message::Unregister {
-            request: UNSET,
-            registration: self.id,
-        };
-        let purpose = Purpose::Unregister {
-            registration: self.id,
-        };
-        self.client.plain_request(message, purpose).await?;
-        Ok(())
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        // If the task is gone, so is the registration; the same after `unregister`.
-        drop(self.client.control.send(Control::DropRegistration(self.id)));
     }
 }

@@ -31,7 +31,8 @@ pub struct RouterConfig {
     pub max_in_flight: usize,
     /// How the client proves who it is.
     pub auth: Auth,
-    /// Time between two pings; two without an answer end the session. `None`: no pings.
+    /// Time between two pings; two without an answer end the session, and so do two in which the
+    /// router takes no data. `None`: no pings, and a router that is silent is never given up.
     pub heartbeat: Option<Duration>,
     /// Longest time from the first packet to WELCOME, for each address tried.
     pub connect_timeout: Duration,

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 use crate::value::{Map, Value};
 use crate::wamp::error::{ApplicationError, CallError, SessionError, uris};
-use crate::wamp::id::{RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::id::{MAX_ID, RegistrationId, RequestId, SubscriptionId};
 use crate::wamp::message::Message;
 use crate::wamp::serializer::{DecodeError, Reading};
 use crate::wamp::session::callee::{Callee, answer};
@@ -283,8 +283,10 @@ impl Task {
                 *request = id;
                 if self.tells_timeouts {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-                    let left_ms = left_ms.clamp(1, crate::wamp::id::MAX_ID);
+                    // Rounded up, so that our own timer is the first to fire: its outcome is the
+                    // same on every router, theirs is not.
+                    let left_ms = left.as_micros().div_ceil(1000);
+                    let left_ms = u64::try_from(left_ms).unwrap_or(u64::MAX).clamp(1, MAX_ID);
                     options.insert("timeout".to_owned(), left_ms.into());
                 }
             }
