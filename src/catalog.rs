@@ -12,6 +12,7 @@ use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::document::{Document, Node, NodeKind};
 use crate::realm::{self, LoadedRealms, Realm};
 use crate::spec::{self, LoadedSpec, Route};
+use crate::uri::Uri;
 
 /// A file's content, or text that came otherwise.
 #[derive(Debug, Clone)]
@@ -155,12 +156,24 @@ impl Catalog {
         sources: &[SourceText],
     ) -> Self {
         let realms = realm::load(realms);
-        let known: Vec<String> = realms
-            .iter()
-            .flat_map(|loaded| &loaded.realms)
-            .map(|realm| realm.uri.to_string())
+        let refused: Vec<&Uri> = realms.iter().flat_map(|loaded| &loaded.refused).collect();
+        // One that is refused is configured all the same: what is wrong is there, not in the spec.
+        let good = realms.iter().flat_map(|loaded| &loaded.realms);
+        let known: Vec<String> = good
+            .map(|realm| &realm.uri)
+            .chain(refused.iter().copied())
+            .map(Uri::to_string)
             .collect();
-        let specs = spec::load(specs, compares_realms.then_some(known.as_slice()));
+        let mut specs = spec::load(specs, compares_realms.then_some(known.as_slice()));
+        for spec in &mut specs {
+            if let Some((realm, location)) = spec.realm.clone()
+                && refused.contains(&&realm)
+            {
+                let message = format!("realm `{realm}` is refused, so nothing here is served");
+                let finding = Diagnostic::error(Code::UnknownRealm, location, message);
+                spec.refuse(finding.with_hint("see the findings about the realm"));
+            }
+        }
         Catalog {
             specs,
             realms,
@@ -204,15 +217,17 @@ fn parse(
     environment: &dyn Fn(&str) -> Option<String>,
     others: &mut Vec<Diagnostic>,
 ) -> Option<Document> {
-    let parsed = Document::parse_json(Some(&source.name), &source.text).and_then(|mut document| {
-        let findings = document.substitute(environment);
-        if findings.is_empty() {
-            Ok(document)
-        } else {
-            Err(findings)
+    match Document::parse_json(Some(&source.name), &source.text) {
+        Ok(mut document) => {
+            let findings = document.substitute(environment);
+            document.note(findings);
+            Some(document)
         }
-    });
-    parsed.map_err(|findings| others.extend(findings)).ok()
+        Err(findings) => {
+            others.extend(findings);
+            None
+        }
+    }
 }
 
 /// Tells by the keys what a document is, also where one of them is misspelt.
@@ -292,6 +307,34 @@ mod tests {
                 "5.json D013"
             ]
         );
+        assert!(catalog.routes().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_the_environment_lacks_is_found_beside_the_rest() {
+        let spec = spec_text("com.a").replace("\"_\"", "\"${HOST}\"");
+        let spec = spec.replace("\"id\"", "\"nmae\": 1, \"id\"");
+        let realms = r#"[{"uri": "com.a", "router": {"urls": ["ws://h"], "auth": {"method":
+            "ticket", "authid": "a", "secret": "${TICKET}"}}}, {"uri": "com.b"}, {"uri": "${X}"}]"#;
+        let sources = [source("s", &spec), source("r", realms)];
+        let catalog = Catalog::load(&sources, &|_| None);
+        let seen: Vec<String> = catalog
+            .findings()
+            .iter()
+            .map(|f| format!("{} {} {}", f.code, f.location.pointer, f.message))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                "D005 /nmae unknown key `nmae`",
+                "D009 /host `HOST` is not set in the environment",
+                "S201 /realm_uri realm `com.a` is refused, so nothing here is served",
+                "D009 /0/router/auth/secret `TICKET` is not set in the environment",
+                "D009 /2/uri `X` is not set in the environment",
+            ]
+        );
+        let realms: Vec<&str> = catalog.realms().map(|realm| realm.uri.as_str()).collect();
+        assert_eq!(realms, ["com.b"]);
         assert!(catalog.routes().is_empty());
     }
 

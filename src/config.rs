@@ -147,7 +147,7 @@ impl Config {
         let document = layers(sources, &findings)?;
         let folder = sources.file.and_then(|(file, _)| file.parent());
         let config = settings::read(&document, folder.unwrap_or(Path::new("")), &findings);
-        findings.extend(document.warnings().iter().cloned());
+        findings.extend(document.notes().iter().cloned());
         let errors = findings.errors();
         let findings = findings.into_sorted();
         if errors == 0 {

@@ -511,9 +511,33 @@ impl Findings {
         list.iter().filter(|finding| finding.is_error()).count()
     }
 
+    /// Returns all, in the order in which they were added.
+    pub fn into_list(self) -> Vec<Diagnostic> {
+        self.list.into_inner()
+    }
+
     /// Returns all, those of one file together and in the order of their places in it.
     pub fn into_sorted(self) -> Vec<Diagnostic> {
         let mut list = self.list.into_inner();
+        // What else is wrong with a text that the environment left incomplete is an echo.
+        let is_incomplete = |code| matches!(code, Code::MissingEnvironment | Code::BadSubstitution);
+        let incomplete: Vec<(Option<String>, String)> = list
+            .iter()
+            .filter(|finding| is_incomplete(finding.code))
+            .map(|finding| {
+                (
+                    finding.location.file.clone(),
+                    finding.location.pointer.clone(),
+                )
+            })
+            .collect();
+        list.retain(|finding| {
+            let location = &finding.location;
+            is_incomplete(finding.code)
+                || !incomplete
+                    .iter()
+                    .any(|(file, pointer)| (file, pointer) == (&location.file, &location.pointer))
+        });
         let mut files: Vec<Option<String>> = Vec::new();
         for finding in &list {
             if !files.contains(&finding.location.file) {

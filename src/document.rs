@@ -34,7 +34,7 @@ pub struct Document {
     places: Vec<Place>,
     /// Where the environment changed a text, by [`SourceId`].
     substituted: HashMap<u32, Vec<Piece>>,
-    warnings: Vec<Diagnostic>,
+    notes: Vec<Diagnostic>,
     /// What was laid over it: the first id of each, in rising order.
     layers: Vec<(u32, Document)>,
 }
@@ -113,7 +113,7 @@ impl Document {
     ///
     /// One finding with the place: a syntax error, nesting beyond
     /// [`MAX_DEPTH`](crate::value::MAX_DEPTH), or a number that neither 64 bits nor a double can
-    /// hold. Duplicate keys are a [warning](Self::warnings).
+    /// hold. Duplicate keys are a warning in its [notes](Self::notes).
     pub fn parse_json(file: Option<&str>, text: &str) -> Result<Self, Vec<Diagnostic>> {
         json::parse(Builder::new(file, text, Format::Json)?)
     }
@@ -193,9 +193,15 @@ impl Document {
         self.file.as_deref()
     }
 
-    /// Returns what parsing noticed without refusing it: duplicate keys.
-    pub fn warnings(&self) -> &[Diagnostic] {
-        &self.warnings
+    /// Returns what was found while the text became this tree: duplicate keys, which are warnings,
+    /// and whatever was [noted](Self::note).
+    pub fn notes(&self) -> &[Diagnostic] {
+        &self.notes
+    }
+
+    /// Keeps findings with the document, so that whoever reads it reports them beside its own.
+    pub fn note(&mut self, findings: impl IntoIterator<Item = Diagnostic>) {
+        self.notes.extend(findings);
     }
 
     /// Returns the place of a value.
@@ -433,7 +439,7 @@ struct Builder<'t> {
     format: Format,
     line_starts: Vec<u32>,
     places: Vec<Place>,
-    warnings: Vec<Diagnostic>,
+    notes: Vec<Diagnostic>,
 }
 
 impl<'t> Builder<'t> {
@@ -457,7 +463,7 @@ impl<'t> Builder<'t> {
             format,
             line_starts,
             places: Vec::new(),
-            warnings: Vec::new(),
+            notes: Vec::new(),
         })
     }
 
@@ -495,7 +501,7 @@ impl<'t> Builder<'t> {
             root,
             places: self.places,
             substituted: HashMap::new(),
-            warnings: self.warnings,
+            notes: self.notes,
             layers: Vec::new(),
         }
     }

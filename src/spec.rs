@@ -29,8 +29,9 @@ pub(crate) mod fixture;
 
 use std::sync::Arc;
 
-use crate::diagnostic::{Code, Diagnostic, Findings};
+use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
+use crate::uri::Uri;
 
 pub use inherit::ALIASES;
 pub use route::{
@@ -45,6 +46,8 @@ pub struct LoadedSpec {
     pub file: Option<String>,
     /// The API's `id`, if it can be read.
     pub id: Option<String>,
+    /// The API's realm and where it is named, if it can be read.
+    pub realm: Option<(Uri, Location)>,
     /// Every version, active or not; none if there is an error.
     pub versions: Vec<Arc<Version>>,
     /// Every route of the active versions; none if there is an error.
@@ -58,6 +61,13 @@ impl LoadedSpec {
     pub fn is_rejected(&self) -> bool {
         self.findings.iter().any(Diagnostic::is_error)
     }
+
+    /// Refuses the spec for what is wrong elsewhere.
+    pub fn refuse(&mut self, finding: Diagnostic) {
+        self.findings.push(finding);
+        self.versions.clear();
+        self.routes.clear();
+    }
 }
 
 /// Loads specs, each by itself and then against each other. `realms` are the URIs of the realms that
@@ -67,16 +77,18 @@ impl LoadedSpec {
 /// and one that has errors of its own before one that has none.
 pub fn load(documents: &[Document], realms: Option<&[String]>) -> Vec<LoadedSpec> {
     let mut specs = Vec::new();
+    let mut all_findings = Vec::new();
     let mut claims = Vec::new();
     let mut ids = Vec::new();
     for document in documents {
         let findings = Findings::new();
-        findings.extend(document.warnings().iter().cloned());
-        let compiled = compile::compile(document, realms, &findings);
+        findings.extend(document.notes().iter().cloned());
+        let mut compiled = compile::compile(document, realms, &findings);
         let is_rejected = findings.errors() > 0;
         ids.push((is_rejected, compiled.id.clone()));
-        claims.push((is_rejected, compiled.claims));
-        specs.push((compiled.id, compiled.versions, compiled.routes, findings));
+        claims.push(std::mem::take(&mut compiled.claims));
+        specs.push(compiled);
+        all_findings.push(findings);
     }
 
     // The good ones first: a broken spec must not push a good one out.
@@ -86,11 +98,11 @@ pub fn load(documents: &[Document], realms: Option<&[String]>) -> Vec<LoadedSpec
     for index in &order {
         claimed.push(conflict::Claims {
             document: &documents[*index],
-            claims: std::mem::take(&mut claims[*index].1),
+            claims: std::mem::take(&mut claims[*index]),
         });
     }
     for (position, finding) in conflict::find(&claimed) {
-        specs[order[position]].3.push(finding);
+        all_findings[order[position]].push(finding);
     }
     for (position, index) in order.iter().enumerate() {
         let Some((at, id)) = &ids[*index].1 else {
@@ -103,20 +115,21 @@ pub fn load(documents: &[Document], realms: Option<&[String]>) -> Vec<LoadedSpec
             let other = other.unwrap_or_default();
             let message = format!("an API with the id `{id}` is there already, at {other}");
             let location = documents[*index].location(*at);
-            specs[*index]
-                .3
-                .push(Diagnostic::error(Code::DuplicateApi, location, message));
+            let finding = Diagnostic::error(Code::DuplicateApi, location, message);
+            all_findings[*index].push(finding);
         }
     }
 
-    let loaded = specs.into_iter().zip(documents);
+    let loaded = specs.into_iter().zip(all_findings).zip(documents);
     loaded
-        .map(|((id, versions, routes, findings), document)| {
+        .map(|((compiled, findings), document)| {
+            let realm = compiled.realm;
             let mut spec = LoadedSpec {
                 file: document.file().map(str::to_owned),
-                id: id.map(|(_, id)| id),
-                versions,
-                routes,
+                id: compiled.id.map(|(_, id)| id),
+                realm: realm.map(|(at, uri)| (uri, document.location(at))),
+                versions: compiled.versions,
+                routes: compiled.routes,
                 findings: findings.into_sorted(),
             };
             if spec.is_rejected() {

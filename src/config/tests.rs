@@ -267,6 +267,9 @@ fn every_setting_is_documented() {
             Some(member) => format!("\n| `{}` |", member.split('.').next().unwrap()),
             None => format!("\n| `{key}` |"),
         };
-        assert!(text.contains(&row), "docs/operations.md has no row for {key}");
+        assert!(
+            text.contains(&row),
+            "docs/operations.md has no row for {key}"
+        );
     }
 }

@@ -171,7 +171,7 @@ impl Parser<'_> {
                     locate(first).line
                 );
                 let warning = Diagnostic::warning(Code::DuplicateKey, locate(second), message);
-                self.builder.warnings.push(warning);
+                self.builder.notes.push(warning);
                 entry.insert(value);
             }
         }
@@ -551,7 +551,7 @@ mod tests {
     fn the_last_duplicate_wins_with_a_warning() {
         let document = Document::parse_json(None, "{\"a\": 1,\n \"b\": 2, \"a\": 3}").unwrap();
         assert_eq!(document.root().to_value().to_string(), r#"{"a":3,"b":2}"#);
-        let warning = &document.warnings()[0];
+        let warning = &document.notes()[0];
         assert_eq!(warning.code, Code::DuplicateKey);
         assert_eq!((warning.location.line, warning.location.column), (2, 10));
         assert!(warning.message.contains("line 1"));

@@ -15,7 +15,7 @@ impl Document {
         let mut root = std::mem::replace(&mut over.root, null);
         shift(&mut root, first);
         merge(&mut self.root, root);
-        self.warnings.append(&mut over.warnings);
+        self.notes.append(&mut over.notes);
         self.layers.push((first, over));
     }
 

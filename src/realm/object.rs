@@ -28,6 +28,8 @@ pub struct LoadedRealms {
     pub file: Option<String>,
     /// The realms without an error.
     pub realms: Vec<Realm>,
+    /// The realms with one, as far as it is known what they are.
+    pub refused: Vec<Uri>,
     /// Errors and warnings, in the order of their places.
     pub findings: Vec<Diagnostic>,
 }
@@ -64,15 +66,17 @@ pub fn load(documents: &[Document]) -> Vec<LoadedRealms> {
     let mut known: Vec<(Uri, Location)> = Vec::new();
     let read = |document: &Document| {
         let all = Findings::new();
-        all.extend(document.warnings().iter().cloned());
+        all.extend(document.notes().iter().cloned());
         let nodes = match &document.root().kind {
             NodeKind::List(items) => items.as_slice(),
             _ => std::slice::from_ref(document.root()),
         };
         let mut realms = Vec::new();
+        let mut refused = Vec::new();
         for node in nodes {
             let findings = Findings::new();
             let realm = read_realm(document, node, &findings);
+            let is_incomplete = has_noted_error(document, node);
             if let Some((realm, location)) = realm {
                 match known.iter().find(|(uri, _)| *uri == realm.uri) {
                     Some((_, first)) => {
@@ -82,19 +86,36 @@ pub fn load(documents: &[Document]) -> Vec<LoadedRealms> {
                     }
                     None => {
                         known.push((realm.uri.clone(), location));
-                        realms.extend((findings.errors() == 0).then_some(realm));
+                        if findings.errors() == 0 && !is_incomplete {
+                            realms.push(realm);
+                        } else {
+                            refused.push(realm.uri);
+                        }
                     }
                 }
             }
-            all.extend(findings.into_sorted());
+            all.extend(findings.into_list());
         }
         LoadedRealms {
             file: document.file().map(str::to_owned),
             realms,
+            refused,
             findings: all.into_sorted(),
         }
     };
     documents.iter().map(read).collect()
+}
+
+/// Returns whether something in this realm was found wrong before it was read: a name that the
+/// environment does not have.
+fn has_noted_error(document: &Document, node: &Node) -> bool {
+    let realm = document.pointer(node.id);
+    let is_inside = |pointer: &str| {
+        let rest = pointer.strip_prefix(&realm);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut notes = document.notes().iter();
+    notes.any(|note| note.is_error() && is_inside(&note.location.pointer))
 }
 
 fn read_realm(document: &Document, node: &Node, findings: &Findings) -> Option<(Realm, Location)> {

@@ -13,6 +13,7 @@ use http::Method;
 use crate::diagnostic::{Code, Diagnostic, Findings, Location, SourceId};
 use crate::document::{Document, Node, NodeKind, ObjectReader};
 use crate::mops::{Scope, Template};
+use crate::uri::Uri;
 use crate::value::{Map, Value};
 use crate::wamp::options;
 
@@ -31,6 +32,8 @@ use super::validate::{self, Kind, Moment};
 pub(super) struct Compiled {
     /// The API's id, if it can be read.
     pub(super) id: Option<(SourceId, String)>,
+    /// The API's realm, if it can be read.
+    pub(super) realm: Option<(SourceId, Uri)>,
     pub(super) versions: Vec<Arc<Version>>,
     pub(super) routes: Vec<Route>,
     pub(super) claims: Vec<Claim>,
@@ -46,6 +49,7 @@ pub(super) fn compile(
     let Some(api) = model::read(document, findings) else {
         return compiled;
     };
+    compiled.realm = api.realm.as_ref().map(|(node, uri)| (node.id, uri.clone()));
     compiled.id = api.id.map(|(node, id)| (node.id, id.to_owned()));
     if let (Some((node, realm)), Some(realms)) = (&api.realm, realms)
         && !realms.iter().any(|known| known == realm.as_str())

@@ -170,7 +170,8 @@ fn read_version<'d>(
     if let Some(node) = reader.required("paths") {
         match &node.kind {
             NodeKind::Map(members) => {
-                for (pattern, node) in members {
+                let own = |pattern: &String| pattern.starts_with("x-");
+                for (pattern, node) in members.iter().filter(|(pattern, _)| !own(pattern)) {
                     let base_paths = base_paths.as_deref();
                     paths.extend(read_path(document, base_paths, pattern, node, findings));
                 }
