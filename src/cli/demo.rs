@@ -124,9 +124,13 @@ async fn start(catalog: &Catalog, sessions: &RouterConfig, port: u16) -> anyhow:
 
 fn banner(app: &App, listening: Listening, args: &Args) -> String {
     let address = app.local_addrs()[0];
-    let taken = |asked: u16, got: u16| match asked == got {
-        true => String::new(),
-        false => format!("   (port {asked} is taken)"),
+    // Port 0 asks for any.
+    let taken = |asked: u16, got: u16| {
+        if asked == got || asked == 0 {
+            String::new()
+        } else {
+            format!("   (port {asked} is taken)")
+        }
     };
     let lines: Vec<String> = demo::curl_lines(&format!("http://{address}"))
         .into_iter()

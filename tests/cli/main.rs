@@ -5,6 +5,9 @@
 //! `tests/cli/files`. After a change that is meant, `UPDATE_CASES=1 cargo test --test cli` writes
 //! the cases anew: read the difference as carefully as code.
 
+mod processes;
+mod readme;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

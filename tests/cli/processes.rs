@@ -1,0 +1,230 @@
+//! `demo` and `serve` as running programs: what they print works, and they stop when told to.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+use std::{fs, thread};
+
+use crate::PROGRAM;
+
+/// Longest wait for a line or an end: a bound, not an expectation.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A program that runs; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    pub(crate) fn start(args: &[&str], folder: &Path) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(args)
+            .current_dir(folder)
+            .env_remove("WAMPGATE_PEERS")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        // Two threads that end with the program's output; their channel is the test's.
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let other = sender.clone();
+        thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|it| sender.send(it))
+        });
+        thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|it| other.send(it))
+        });
+        Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Waits for a line that contains `text`, and returns it.
+    pub(crate) fn line(&mut self, text: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line with `{text}` in:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Sends a signal by name and waits for the end.
+    pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.seen.push(line);
+        }
+        (self.child.wait().unwrap(), self.seen.join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Runs a command line and returns what it prints.
+pub(crate) fn shell(command: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{command}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Starts a demo on free ports and returns its `curl` lines.
+pub(crate) fn demo() -> (Running, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Running::start(
+        &["demo", "--port", "0", "--router-port", "0"],
+        folder.path(),
+    );
+    demo.line("Ctrl-C ends it");
+    let curl = demo
+        .seen
+        .iter()
+        .filter(|line| line.trim().starts_with("curl "));
+    let lines = curl.map(|line| line.trim().to_owned()).collect();
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "no file is written"
+    );
+    (demo, lines)
+}
+
+#[test]
+fn every_curl_line_of_the_demo_works_as_printed() {
+    let (demo, lines) = demo();
+    let answers: Vec<String> = lines.iter().map(|line| shell(line)).collect();
+    let expected = [
+        r#"[{"name":"lamp","price":12.5,"#,
+        r#"{"name":"lamp","price":12.5,"deadline":"2030-01-01","bids":[]}"#,
+        "HTTP/1.1 201 Created",
+        r#"{"name":"bob"}"#,
+        r#""bids":[{"bidder":"bob","price":31.5}]}"#,
+        "HTTP/1.1 404 Not Found",
+        r#"{"publication_id":"#,
+        "HTTP/1.1 204 No Content",
+    ];
+    assert_eq!(answers.len(), expected.len());
+    for ((line, answer), expected) in lines.iter().zip(&answers).zip(expected) {
+        assert!(answer.contains(expected), "{line}\n{answer}");
+    }
+    let (status, output) = demo.end("INT");
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(
+        output.contains("POST /v1/items 201"),
+        "a line per request\n{output}"
+    );
+}
+
+#[test]
+fn a_demo_beside_another_takes_the_next_free_ports_and_says_so() {
+    let (first, lines) = demo();
+    let (_, rest) = lines[0].split_once("127.0.0.1:").unwrap();
+    let port = rest.split_once('/').unwrap().0;
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["demo", "--port", port, "--router-port", "0"];
+    let mut second = Running::start(&args, folder.path());
+    second.line(&format!("(port {port} is taken)"));
+    second.line("Ctrl-C ends it");
+    assert_eq!(second.end("TERM").0.code(), Some(0));
+    assert_eq!(first.end("TERM").0.code(), Some(0));
+}
+
+#[test]
+fn serve_reports_a_bad_spec_serves_the_rest_and_stops_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("realms/a.json", r#"{"uri": "com.${TENANT:-a}"}"#);
+    write(
+        "specs/good.json",
+        r#"{"id": "good", "host": "_", "realm_uri": "com.a", "versions": {"1": {"base_path": "/",
+            "paths": {"/here": {"get": {"action": {"type": "static", "body": "yes"}}},
+                      "/call": {"get": {"action": {"type": "wamp_call", "procedure": "com.a.b"}}}}}}}"#,
+    );
+    write("specs/bad.json", r#"{"id": "bad", "hots": "_"}"#);
+    write(
+        "wampgate.toml",
+        "[http]\nlisten = [\"127.0.0.1:0\"]\n[router]\nlisten = \"x\"\n",
+    );
+
+    // A bad configuration ends it.
+    let bad = Running::start(&["serve"], folder.path());
+    let (status, output) = bad.ended();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("wampgate.toml:4:1"), "{output}");
+
+    // A router that is not there: the gateway listens all the same.
+    write(
+        "wampgate.toml",
+        "[http]\nlisten = [\"127.0.0.1:0\"]\n[router]\nurls = [\"ws://127.0.0.1:1/ws\"]\n",
+    );
+    let mut serve = Running::start(&["serve", "--log-format", "text"], folder.path());
+    serve.line("specs/bad.json");
+    let line = serve.line("serving HTTP at http://");
+    let base = line
+        .split_once("at ")
+        .unwrap()
+        .1
+        .split_whitespace()
+        .next()
+        .unwrap();
+    assert_eq!(shell(&format!("curl -s {base}/here")), r#""yes""#);
+    let answer = shell(&format!("curl -s -i {base}/call --max-time 20"));
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    let (status, output) = serve.end("TERM");
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(output.contains("stopped"), "{output}");
+}
+
+impl Running {
+    /// Waits for an end that nobody asked for.
+    fn ended(mut self) -> (ExitStatus, String) {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.seen.push(line);
+        }
+        (self.child.wait().unwrap(), self.seen.join("\n"))
+    }
+}
