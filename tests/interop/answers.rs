@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wampgate::app::{App, Plan};
 use wampgate::catalog::{Catalog, SourceText};
@@ -16,7 +17,7 @@ use wampgate::gateway::peer::TrustedProxies;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::Client;
-use wampgate::wamp::config::RouterConfig;
+use wampgate::wamp::config::{Reconnect, RouterConfig};
 
 use crate::http::{Answer, Http, PATIENCE};
 use crate::peers::{self, Callee, Crossbar};
@@ -218,20 +219,20 @@ async fn the_demos_service_gives_the_answers_of_the_callee_in_python() {
 }
 
 /// A gateway before one router, with the callee's two sessions.
-struct Side {
+pub(crate) struct Side {
     app: App,
-    http: Http,
-    _callees: Vec<Callee>,
+    pub(crate) http: Http,
+    callees: Vec<Callee>,
 }
 
 impl Side {
-    async fn start(folder: &Path, url: &str) -> Self {
+    pub(crate) async fn start(folder: &Path, url: &str) -> Self {
         let mut callees = Vec::new();
         for realm in REALMS {
             callees.push(Callee::start(folder, url, realm).await);
         }
         Self {
-            _callees: callees,
+            callees,
             ..Self::without_callees(url).await
         }
     }
@@ -259,7 +260,14 @@ impl Side {
         Self {
             app,
             http,
-            _callees: Vec::new(),
+            callees: Vec::new(),
+        }
+    }
+
+    /// Waits until the callees have registered again.
+    pub(crate) async fn callees_back(&mut self) {
+        for callee in &mut self.callees {
+            callee.back().await;
         }
     }
 
@@ -336,9 +344,12 @@ fn bondys_spec() -> Option<String> {
     Some(spec.to_string())
 }
 
+/// Sessions that come back quickly, so that the test of an outage is short.
 fn sessions(url: &str) -> RouterConfig {
+    let (min, max) = (Duration::from_millis(50), Duration::from_millis(500));
     RouterConfig {
         urls: vec![url.into()],
+        reconnect: Reconnect { min, max },
         ..RouterConfig::default()
     }
 }

@@ -8,27 +8,5 @@ mod client;
 #[path = "../gateway/http.rs"]
 #[expect(dead_code, reason = "the gateway's tests use the rest of it")]
 mod http;
+mod outage;
 mod peers;
-
-use peers::{Callee, Crossbar};
-
-#[tokio::test]
-async fn the_peers_themselves_work_and_survive_a_kill() {
-    let Some(folder) = peers::installed() else {
-        return;
-    };
-    let mut router = Crossbar::start(&folder, &["com.example.market"]).await;
-    let mut callee = Callee::start(&folder, &router.url(), "com.example.market").await;
-    router.kill();
-    let port = router
-        .url()
-        .trim_start_matches("ws://")
-        .trim_end_matches("/ws")
-        .to_owned();
-    assert!(
-        std::net::TcpStream::connect(&port).is_err(),
-        "the killed router still listens"
-    );
-    router.restart(&folder).await;
-    callee.back().await;
-}

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Starting takes three seconds on an idle machine; this is for a busy one.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The folder of the installed peers, or `None`, with a notice, where a test is to be skipped:
 /// `make test` installs them and says where, plain `cargo test` may not have them.
