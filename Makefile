@@ -39,13 +39,21 @@ peers: ## install the real WAMP peers that tests talk to, outside the tree
 	@$(PYTHON) tests/peers/install.py > /dev/null
 
 bench: peers ## measure, beside other programs in the same run; prints ratios
-	cargo build --release
-	WAMPGATE_PEERS="$$($(PYTHON) tests/peers/install.py)" cargo bench
+	WAMPGATE_PEERS="$$($(PYTHON) tests/peers/install.py)" cargo bench --bench routes --bench calls
 
-fuzz: ## run each fuzz target for FUZZ_SECONDS (needs `cargo install cargo-fuzz`)
-	@for target in $$(ls fuzz/fuzz_targets | sed 's/\.rs$$//'); do \
-		echo "== $$target"; \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+# What `cargo fuzz` does, on the pinned toolchain and without that tool: coverage for libFuzzer. With
+# a target named, build scripts and procedural macros are built without it.
+FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
+	-Cdebug-assertions -Ccodegen-units=1 --cfg fuzzing
+
+fuzz: ## run each fuzz target for FUZZ_SECONDS
+	@cd fuzz && for target in $$(ls fuzz_targets | sed 's/\.rs$$//'); do \
+		echo "== $$target"; mkdir -p corpus/$$target artifacts; \
+		RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --release --target $$(rustc -vV | sed -n 's/^host: //p') \
+			--bin $$target -- -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=artifacts/ \
+			corpus/$$target || exit 1; \
 	done
 
 deny: ## check licences, advisories and duplicates (needs `cargo install cargo-deny`)
