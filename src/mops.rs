@@ -18,8 +18,8 @@
 //! ([`Scope::templates`]) and evaluated in turn, and which hold data ([`Scope::later`],
 //! [`Context::data`]), which is never evaluated, whatever it looks like.
 //!
-//! One AST serves both stages: [`partial`] takes a [`Template`] and gives one, in which everything
-//! known has become a literal; [`eval`] does the rest. Wherever `partial` succeeds, both together
+//! One AST serves both stages: [`partial()`] takes a [`Template`] and gives one, in which everything
+//! known has become a literal; [`eval()`] does the rest. Wherever `partial` succeeds, both together
 //! give what evaluation in one go would have given, errors included.
 //!
 //! ```
