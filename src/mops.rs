@@ -47,18 +47,21 @@ mod ast;
 mod error;
 mod eval;
 pub mod functions;
+mod navigate;
 mod parser;
 mod partial;
 mod print;
+mod scan;
 mod scope;
 mod trial;
 
 pub use ast::{Call, KeyPath, Part, Pipeline, Primary, Segment, Stage, Template, TemplateMap};
 pub use error::{Error, ErrorKind};
 pub use eval::{Context, eval};
-pub use partial::{Scope, partial};
+pub use navigate::Aliases;
+pub use partial::partial;
 pub(crate) use print::render;
-pub use scope::Aliases;
+pub use scope::Scope;
 pub use trial::{Explanation, Roots, Trial};
 
 /// Deepest nesting of tags and lists inside one text, and of lists and maps around it.

@@ -13,10 +13,10 @@ use std::fmt;
 use super::ast::{Call, KeyPath, Part, Pipeline, Primary, Segment, Stage, Template, TemplateMap};
 use super::error::{Error, ErrorKind};
 use super::functions::{Arguments, Effects};
-use super::partial::last_span;
-use super::scope::{
+use super::navigate::{
     Aliases, Chain, Node, missing, not_there, place, start_of_walk, too_deep, walk,
 };
+use super::partial::last_span;
 use super::{DEFAULT_TEXT_LIMIT, MAX_DEPTH};
 use crate::value::{Map, Value};
 

@@ -10,7 +10,12 @@
     clippy::needless_pass_by_value,
     reason = "all functions have one signature"
 )]
-mod collection;
+mod list;
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "all functions have one signature"
+)]
+mod map;
 #[expect(
     clippy::needless_pass_by_value,
     reason = "all functions have one signature"
@@ -218,7 +223,8 @@ pub fn all() -> impl Iterator<Item = &'static Function> {
     [
         number::FUNCTIONS,
         text::FUNCTIONS,
-        collection::FUNCTIONS,
+        list::FUNCTIONS,
+        map::FUNCTIONS,
         encoding::FUNCTIONS,
     ]
     .into_iter()
@@ -359,6 +365,19 @@ pub(crate) fn key_text(value: &Value) -> Cow<'_, str> {
         Value::Text(text) => Cow::Borrowed(text),
         other => Cow::Owned(other.to_string()),
     }
+}
+
+/// Declares an argument that has to be there.
+const fn required(name: &'static str, kind: ArgumentKind) -> Argument {
+    Argument {
+        name,
+        kind,
+        is_optional: false,
+    }
+}
+
+fn integer(length: usize) -> Value {
+    Value::from(u64::try_from(length).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

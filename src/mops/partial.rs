@@ -1,6 +1,6 @@
 //! A template and what is known at load to a template: a literal, or a promise.
 //!
-//! Paths into templates (variables, defaults, status codes) are followed as `scope.rs` says and what
+//! Paths into templates (variables, defaults, status codes) are followed as `navigate.rs` says and what
 //! they lead to is put in; pure functions of known values run; everything else stays, in the order
 //! in which it will be evaluated. What is put in is remembered in the [`Scope`], so that a thousand
 //! templates that refer to one variable evaluate it once and share its value.
@@ -11,113 +11,17 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use super::ast::{Call, KeyPath, Part, Pipeline, Primary, Segment, Stage, Template, TemplateMap};
+use super::ast::{Call, KeyPath, Part, Pipeline, Primary, Segment, Stage, Template};
 use super::error::{Error, ErrorKind};
 use super::functions::{Arguments, Effects, key_text, weight};
+use super::navigate::{Chain, Node, missing, not_there, place, start_of_walk, too_deep, walk};
 use super::parser::{push_text, text_or_literal};
-use super::scope::{
-    Aliases, Chain, Node, missing, not_there, place, start_of_walk, too_deep, walk,
-};
-use super::{DEFAULT_TEXT_LIMIT, MAX_CHAIN, MAX_DEPTH, MAX_PARTS};
+use super::scope::{Memo, Root, Scope};
+use super::{MAX_CHAIN, MAX_DEPTH, MAX_PARTS};
 use crate::diagnostic::{Span, nearest};
 use crate::value::{Map, Value};
-
-/// What the host knows at load: roots whose values are templates, and the names of roots whose data
-/// comes with a request.
-///
-/// It remembers what it has evaluated, so one scope should serve all templates that share its roots.
-pub struct Scope<'a> {
-    roots: Vec<(&'a str, Root<'a>)>,
-    aliases: Option<&'a Aliases>,
-    text_limit: usize,
-    /// By the address of a template among the roots, which are borrowed as long as the scope lives.
-    evaluated: RefCell<HashMap<usize, Memo>>,
-    /// Values inside literals among the roots, likewise.
-    constants: RefCell<HashMap<usize, Arc<Value>>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Root<'a> {
-    Later,
-    Templates(Node<'a>),
-}
-
-/// What a variable evaluated to, and what it took: the same limits hold whoever asks first.
-#[derive(Debug, Clone)]
-struct Memo {
-    template: Template,
-    chain: usize,
-    depth: usize,
-    parts: usize,
-}
-
-impl<'a> Scope<'a> {
-    /// Returns a scope without roots; texts may be up to [`DEFAULT_TEXT_LIMIT`] long.
-    pub fn new() -> Self {
-        Scope {
-            roots: Vec::new(),
-            aliases: None,
-            text_limit: DEFAULT_TEXT_LIMIT,
-            evaluated: RefCell::default(),
-            constants: RefCell::default(),
-        }
-    }
-
-    /// Adds a root whose values are templates.
-    #[must_use]
-    pub fn templates(mut self, root: &'a str, templates: &'a TemplateMap) -> Self {
-        self.roots
-            .push((root, Root::Templates(Node::Root(templates))));
-        self
-    }
-
-    /// Adds a root that is one template: a literal map is shared by all that refer to the whole.
-    #[must_use]
-    pub fn template(mut self, root: &'a str, template: &'a Template) -> Self {
-        self.roots
-            .push((root, Root::Templates(Node::Template(template))));
-        self
-    }
-
-    /// Adds a root that is data, known only when templates are evaluated.
-    #[must_use]
-    pub fn later(mut self, root: &'a str) -> Self {
-        self.roots.push((root, Root::Later));
-        self
-    }
-
-    /// Sets other names of keys of data.
-    #[must_use]
-    pub fn aliases(mut self, aliases: &'a Aliases) -> Self {
-        self.aliases = Some(aliases);
-        self
-    }
-
-    /// Sets the longest text that may be made, in bytes.
-    #[must_use]
-    pub fn text_limit(mut self, bytes: usize) -> Self {
-        self.text_limit = bytes;
-        self
-    }
-}
-
-impl Default for Scope<'_> {
-    fn default() -> Self {
-        Scope::new()
-    }
-}
-
-impl fmt::Debug for Scope<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.roots.iter().map(|(root, _)| root))
-            .finish()
-    }
-}
 
 /// Evaluates what can be evaluated at load.
 ///

@@ -7,8 +7,9 @@ use std::fmt;
 use super::ast::{KeyPath, Template, TemplateMap};
 use super::error::Error;
 use super::eval::{Context, eval};
-use super::partial::{Scope, partial};
-use super::scope::Aliases;
+use super::navigate::Aliases;
+use super::partial::partial;
+use super::scope::Scope;
 use crate::diagnostic::{Code, Diagnostic, Excerpt, Location};
 use crate::value::Value;
 
