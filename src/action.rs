@@ -10,13 +10,14 @@ mod wamp_call;
 mod wamp_publish;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 pub use failure::Failure;
 
 use crate::mops::{self, Context, Template};
 use crate::spec::{Action, Operation};
 use crate::value::{Map, Value};
-use crate::wamp::options::{self, OptionError, OptionType};
+use crate::wamp::options::OptionError;
 use crate::wamp::pool::Pools;
 
 /// Why an action yielded nothing.
@@ -86,23 +87,26 @@ fn map(template: &Template, context: &Context<'_>, name: &str) -> Result<Map, Ac
     }
 }
 
-/// Evaluates a template that must give milliseconds.
+/// Evaluates a template that must give milliseconds, `least` or more: what holds for a spec's
+/// numbers when it is loaded holds for a request's too.
 fn millis(
     template: &Template,
     context: &Context<'_>,
     name: &str,
-) -> Result<std::time::Duration, ActionError> {
+    least: u64,
+) -> Result<Duration, ActionError> {
     let value = mops::eval(template, context)?;
-    value
-        .as_u64()
-        .map(std::time::Duration::from_millis)
-        .ok_or_else(|| {
-            wrong_type(
-                name,
-                "milliseconds, an integer that is not negative",
-                &value,
-            )
-        })
+    match value.as_u64() {
+        Some(millis) if millis >= least => Ok(Duration::from_millis(millis)),
+        Some(_) => {
+            Err(Failure::invalid_argument(format!("`{name}` must be {least} ms at least")).into())
+        }
+        None => Err(wrong_type(
+            name,
+            "milliseconds, an integer that is not negative",
+            &value,
+        )),
+    }
 }
 
 /// Evaluates a template that must give text.
@@ -130,13 +134,14 @@ fn wrong_type(name: &str, expected: &str, found: &Value) -> ActionError {
     .into()
 }
 
-/// Checks options that templates gave: they may hold what a client sent. Names with `_` are the
-/// protocol's extension points and pass the session's own check, but a spec may not set them.
-fn check_options(options: &Map, known: &[(&str, OptionType)]) -> Result<(), ActionError> {
-    let extension = options.keys().find(|name| name.starts_with('_'));
-    match extension {
-        Some(name) => Err(OptionError::Unknown(name.clone())),
-        None => options::check(options, known),
+/// Refuses options that are the protocol's extension points: they pass the session's own check, but
+/// templates may hold what a client sent. All others are checked before anything is written.
+fn refuse_extensions(options: &Map) -> Result<(), ActionError> {
+    match options.keys().find(|name| name.starts_with('_')) {
+        Some(name) => {
+            let error = OptionError::Unknown(name.clone());
+            Err(Failure::invalid_argument(error.to_string()).into())
+        }
+        None => Ok(()),
     }
-    .map_err(|error| Failure::invalid_argument(error.to_string()).into())
 }

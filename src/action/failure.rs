@@ -36,8 +36,6 @@ pub struct Failure {
     pub kwargs: Map,
     /// Whether the gateway itself says so: then `kwargs` may be shown where no template decides.
     pub own: bool,
-    /// A status that the table does not give: 413 for what the router would not take.
-    pub status: Option<u16>,
 }
 
 impl Failure {
@@ -53,7 +51,6 @@ impl Failure {
             args: Vec::new(),
             kwargs,
             own: true,
-            status: None,
         }
     }
 
@@ -109,7 +106,6 @@ impl Failure {
                     args,
                     kwargs,
                     own: false,
-                    status: None,
                 }
             }
             CallError::Timeout(deadline) => Self::timeout(deadline),
@@ -118,14 +114,11 @@ impl Failure {
                 Self::bad_gateway("There is no session with the router.")
             }
             CallError::Busy(_) => Self::bad_gateway("Too many calls wait for the router already."),
-            CallError::TooLarge { bytes, limit } => Self {
-                status: Some(413),
-                ..Self::own(
-                    PAYLOAD_SIZE_EXCEEDED,
-                    "The message is larger than the router takes.",
-                    format!("The message would have {bytes} bytes, the limit is {limit}."),
-                )
-            },
+            CallError::TooLarge { bytes, limit } => Self::own(
+                PAYLOAD_SIZE_EXCEEDED,
+                "The message is larger than the router takes.",
+                format!("The message would have {bytes} bytes, the limit is {limit}."),
+            ),
             CallError::InvalidUri { source, .. } => Self::invalid_uri(source.to_string()),
             CallError::InvalidOption(error) => Self::invalid_argument(error.to_string()),
             CallError::Encode(error) => {
@@ -136,9 +129,7 @@ impl Failure {
 
     /// Returns the status by the table, where no template decides.
     pub fn status(&self, status_codes: &IndexMap<String, u16>) -> u16 {
-        self.status
-            .or_else(|| status_codes.get(&self.error_uri).copied())
-            .unwrap_or(500)
+        status_codes.get(&self.error_uri).copied().unwrap_or(500)
     }
 
     /// Returns what the context's `action` shows: `error`, with everything of it inside.

@@ -1,13 +1,12 @@
 //! `wamp_call`: calls a procedure over the realm's pool.
 
-use super::{ActionError, Failure, check_options, list, map, millis, text};
+use super::{ActionError, Failure, list, map, millis, refuse_extensions, text};
 use crate::mops::Context;
 use crate::spec::WampAction;
 use crate::uri::{Uri, UriCheck};
 use crate::value::{Map, Value};
 use crate::wamp::client::Call;
 use crate::wamp::message::Payload;
-use crate::wamp::options::CALL;
 use crate::wamp::pool::Pools;
 
 /// Calls, and yields `request_id`, `details`, `args` and `kwargs`.
@@ -22,22 +21,15 @@ pub(super) async fn run(
     pools: &Pools,
 ) -> Result<Map, ActionError> {
     let procedure = text(&action.uri, context, "procedure")?;
-    let mut options = map(&action.options, context, "options")?;
+    let options = map(&action.options, context, "options")?;
     let args = list(&action.args, context, "args")?;
     let kwargs = map(&action.kwargs, context, "kwargs")?;
-    let mut timeout = millis(&action.timeout, context, "timeout")?;
-    let connect_timeout = millis(&action.connect_timeout, context, "connect_timeout")?;
+    let timeout = millis(&action.timeout, context, "timeout", 1)?;
+    let connect_timeout = millis(&action.connect_timeout, context, "connect_timeout", 0)?;
 
     let procedure = Uri::parse(&procedure, UriCheck::Loose)
         .map_err(|error| Failure::invalid_uri(format!("procedure: {error}")))?;
-    check_options(&options, CALL)?;
-    // The deadline is the smaller of the option and the action's own.
-    if let Some(millis) = options
-        .shift_remove("timeout")
-        .and_then(|value| value.as_u64())
-    {
-        timeout = timeout.min(std::time::Duration::from_millis(millis));
-    }
+    refuse_extensions(&options)?;
 
     let call = Call {
         procedure,

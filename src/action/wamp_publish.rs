@@ -1,14 +1,13 @@
 //! `wamp_publish`: publishes to a topic over the realm's pool.
 
 use super::wamp_call::no_pool;
-use super::{ActionError, Failure, check_options, list, map, millis, text};
+use super::{ActionError, Failure, list, map, millis, refuse_extensions, text};
 use crate::mops::Context;
 use crate::spec::WampAction;
 use crate::uri::{Uri, UriCheck};
 use crate::value::{Map, Value};
 use crate::wamp::client::Publish;
 use crate::wamp::message::Payload;
-use crate::wamp::options::PUBLISH;
 use crate::wamp::pool::Pools;
 
 /// Publishes, and yields `publication_id`; null when the spec asked for no acknowledgement.
@@ -26,12 +25,12 @@ pub(super) async fn run(
     let options = map(&action.options, context, "options")?;
     let args = list(&action.args, context, "args")?;
     let kwargs = map(&action.kwargs, context, "kwargs")?;
-    let timeout = millis(&action.timeout, context, "timeout")?;
-    let connect_timeout = millis(&action.connect_timeout, context, "connect_timeout")?;
+    let timeout = millis(&action.timeout, context, "timeout", 1)?;
+    let connect_timeout = millis(&action.connect_timeout, context, "connect_timeout", 0)?;
 
     let topic = Uri::parse(&topic, UriCheck::Loose)
         .map_err(|error| Failure::invalid_uri(format!("topic: {error}")))?;
-    check_options(&options, PUBLISH)?;
+    refuse_extensions(&options)?;
 
     let publish = Publish {
         topic,

@@ -18,6 +18,8 @@ pub const TABLE: &[(&str, u16)] = &[
     ("bondy.error.already_exists", 400),
     ("wamp.error.not_authorized", 403),
     ("bondy.error.not_found", 404),
+    // Not in the reference's table: a message that the router would not take, wherever it is found.
+    ("wamp.error.payload_size_exceeded", 413),
     ("wamp.error.no_such_procedure", 501),
     ("wamp.error.no_eligible_callee", 502),
     ("wamp.error.no_available_callee", 502),

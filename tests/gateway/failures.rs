@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use wampgate::app::App;
 use wampgate::value::{Map, Value};
+use wampgate::wamp::client::Invocation;
+use wampgate::wamp::config::RouterConfig;
 use wampgate::wamp::error::ApplicationError;
+use wampgate::wamp::serializer::Serializer;
 
-use crate::http::PATIENCE;
-use crate::support::{TestGateway, json, result};
+use crate::http::{Http, PATIENCE};
+use crate::support::{Callee, TestGateway, json, plan, result, router, url};
 
 const SPEC: &str = r#"{
     "/call/:procedure": {
@@ -277,6 +281,169 @@ async fn more_actions_than_the_version_allows_are_503_with_retry_after() {
         first.join_next().await.unwrap().unwrap().show(),
         r#"200 "done""#
     );
+    gateway.stop().await;
+}
+
+const SHAPED: &str = r#"{
+    "id": "test", "host": "_", "realm_uri": "com.test",
+    "defaults": {"body_max_bytes": 4000000},
+    "status_codes": {"com.test.both": 410, "com.test.api": 411, "wamp.error.timeout": 598},
+    "variables": {
+        "on_error": {
+            "status_code": "{{status_codes |> get({{action.error.error_uri}}, 500) |> integer}}",
+            "body": "{{action.error.kwargs |> put(code, {{action.error.error_uri}}) |> put(args, {{action.error.args}}) |> put(table, {{action.error.status_code}})}}"
+        }
+    },
+    "versions": {"1": {"base_path": "/", "status_codes": {"com.test.both": 412, "com.test.version": 413},
+        "paths": {
+            "/call": {"post": {
+                "action": {"type": "wamp_call", "procedure": "com.test.{{request.query_params |> get(p, echo)}}",
+                    "args": ["{{request.body}}"],
+                    "options": "{{request.query_lists |> with([option])}}",
+                    "timeout": "{{request.query_params |> get(t, 60000) |> integer}}",
+                    "connect_timeout": "{{request.query_params |> get(c, 8000) |> integer}}"},
+                "response": {"on_result": {"body": "{{action.result.args |> head}}"},
+                             "on_error": "{{variables.on_error}}"}}},
+            "/raise": {"post": {
+                "action": {"type": "wamp_call", "procedure": "com.test.raise", "args": ["{{request.body}}"]},
+                "response": {"on_error": {"body": "{{action.error.status_code}}"}}}}
+        }}}}"#;
+
+/// A gateway for [`SHAPED`].
+async fn shaped(change: impl FnOnce(&mut RouterConfig)) -> TestGateway {
+    let mut gateway = TestGateway::changed(SHAPED, |plan| {
+        change(&mut plan.realms[0].1);
+    })
+    .await;
+    gateway.callee.register_echo("com.test.echo").await;
+    let pending = |_| std::future::pending();
+    gateway.callee.register("com.test.slow", pending).await;
+    let raise = |call: Invocation| {
+        let uri = call.payload.args()[0].as_text().unwrap().to_owned();
+        std::future::ready(Err(ApplicationError::with_message(&uri, "no")))
+    };
+    gateway.callee.register("com.test.raise", raise).await;
+    gateway
+}
+
+#[tokio::test]
+async fn failures_of_our_own_reach_on_error_in_the_shape_of_a_callees() {
+    let gateway = shaped(|config| config.max_message_bytes = 1_000_000).await;
+    let large = format!("\"{}\"", "x".repeat(2_000_000));
+    for (query, body, status, code) in [
+        ("t=50&p=slow", "", 504, "bondy.error.timeout"),
+        ("p=a%20b", "", 400, "wamp.error.invalid_uri"),
+        ("option=1", "", 400, "wamp.error.invalid_argument"),
+        ("t=0", "", 400, "wamp.error.invalid_argument"),
+        ("t=-1", "", 400, "wamp.error.invalid_argument"),
+        ("c=-1", "", 400, "wamp.error.invalid_argument"),
+        ("", &large, 413, "wamp.error.payload_size_exceeded"),
+    ] {
+        let answer = gateway
+            .http
+            .json("POST", &format!("/call?{query}"), body)
+            .await;
+        let shown = format!("{query}: {}", answer.show());
+        assert_eq!(answer.status, status, "{shown}");
+        assert_eq!(answer.member("code"), Value::from(code), "{shown}");
+        assert_eq!(
+            answer.member("table"),
+            Value::from(u64::from(status)),
+            "{shown}"
+        );
+        assert_eq!(answer.member("args"), json("[]"), "{shown}");
+        for name in ["message", "description"] {
+            let text = answer.member(name);
+            assert!(
+                text.as_text().is_some_and(|text| text.len() > 10),
+                "{shown}"
+            );
+        }
+    }
+    // None of them cost a session.
+    let answer = gateway.http.json("POST", "/call", "1").await;
+    assert_eq!(answer.show(), "200 1");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_routers_serializer_cannot_carry_is_400_and_the_session_survives() {
+    let router = router();
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    let endpoint = url(listening.local_addr);
+    let mut plan = plan(SHAPED, endpoint.clone());
+    plan.realms[0].1.serializers = vec![Serializer::Json];
+    let app = App::start(plan).await.unwrap();
+    let mut callee = Callee::join(endpoint).await;
+    callee.register_echo("com.test.echo").await;
+    let http = Http::to(app.local_addrs()[0]);
+    // Text that begins with U+0000 is binary in WAMP's JSON.
+    let answer = http.json("POST", "/call", r#""\u0000abc""#).await;
+    assert_eq!(answer.status, 400, "{}", answer.show());
+    let code = Value::from("wamp.error.invalid_argument");
+    assert_eq!(answer.member("code"), code);
+    assert_eq!(http.json("POST", "/call", "1").await.show(), "200 1");
+    app.stop().await;
+    router.shutdown().await;
+}
+
+#[tokio::test]
+async fn limits_that_a_request_brings_may_be_of_any_size() {
+    let gateway = shaped(|_| {}).await;
+    for query in [
+        "t=18446744073709551615",
+        "t=9223372036854775807&c=18446744073709551615",
+        "t=1000000000000&c=0",
+        "c=0",
+    ] {
+        let answer = gateway
+            .http
+            .json("POST", &format!("/call?{query}"), "1")
+            .await;
+        assert_eq!(answer.show(), "200 1", "{query}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_session_it_is_503_after_connect_timeout() {
+    let gateway = shaped(|_| {}).await;
+    gateway.router.shutdown().await;
+    let mut answer = gateway.http.json("POST", "/call?c=0", "1").await;
+    // The first may still have gone out.
+    if answer.status == 502 {
+        answer = gateway.http.json("POST", "/call?c=0", "1").await;
+    }
+    assert_eq!(answer.status, 503, "{}", answer.show());
+    assert_eq!(
+        answer.member("code"),
+        Value::from("bondy.error.bad_gateway")
+    );
+    assert!(!answer.header("retry-after").is_empty());
+    let answer = gateway.http.json("POST", "/call?t=100", "1").await;
+    assert_eq!(answer.status, 503, "{}", answer.show());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn status_codes_of_api_and_version_are_merged_over_the_table() {
+    let gateway = shaped(|_| {}).await;
+    for (uri, status) in [
+        ("com.test.api", 411),
+        ("com.test.version", 413),
+        ("com.test.both", 412),
+        ("wamp.error.timeout", 598),
+        ("wamp.error.not_authorized", 403),
+        ("wamp.error.canceled", 400),
+        ("com.test.unknown", 500),
+    ] {
+        let body = format!("\"{uri}\"");
+        let answer = gateway.http.json("POST", "/raise", &body).await;
+        assert_eq!(answer.show(), format!("{status} {status}"), "{uri}");
+        let answer = gateway.http.json("POST", "/call?p=raise", &body).await;
+        assert_eq!(answer.status, status, "{uri}");
+        assert_eq!(answer.member("args"), json(r#"["no"]"#));
+    }
     gateway.stop().await;
 }
 

@@ -42,9 +42,17 @@ impl TestGateway {
 
     /// Starts a gateway with one spec; its realm must be [`REALM`].
     pub(crate) async fn start(spec: &str) -> Self {
+        Self::changed(spec, |_| {}).await
+    }
+
+    /// Starts a gateway with one spec, its plan changed.
+    pub(crate) async fn changed(spec: &str, change: impl FnOnce(&mut Plan)) -> Self {
         let router = Arc::new(router());
         let endpoint = router.endpoint();
-        let app = serve(spec, endpoint.clone()).await;
+        let mut plan = plan(spec, endpoint.clone());
+        change(&mut plan);
+        let app = App::start(plan).await.expect("a free port");
+        ready(&app).await;
         let callee = Callee::join(endpoint).await;
         let http = Http::to(app.local_addrs()[0]);
         Self {
@@ -73,18 +81,24 @@ pub(crate) fn router() -> Router {
 /// Starts a gateway whose sessions go to `endpoint`, and waits until one is up.
 pub(crate) async fn serve(spec: &str, endpoint: Endpoint) -> App {
     let app = start(spec, endpoint).await;
-    let pool = app
-        .gateway()
-        .pools
-        .get(REALM)
-        .expect("the realm has a pool");
-    pool.ready(PATIENCE).await.expect("a session");
+    ready(&app).await;
     app
 }
 
 /// Starts a gateway whose sessions go to `endpoint`, and does not wait for them.
 pub(crate) async fn start(spec: &str, endpoint: Endpoint) -> App {
-    let plan = Plan {
+    App::start(plan(spec, endpoint)).await.expect("a free port")
+}
+
+async fn ready(app: &App) {
+    let pool = app.gateway().pools.get(REALM);
+    let pool = pool.expect("the realm has a pool");
+    pool.ready(PATIENCE).await.expect("a session");
+}
+
+/// A gateway whose sessions go to `endpoint`.
+pub(crate) fn plan(spec: &str, endpoint: Endpoint) -> Plan {
+    Plan {
         listener: listener::Config {
             listen: vec!["127.0.0.1:0".to_owned()],
             ..listener::Config::default()
@@ -92,8 +106,7 @@ pub(crate) async fn start(spec: &str, endpoint: Endpoint) -> App {
         trusted_proxies: TrustedProxies::default(),
         realms: vec![(uri(REALM), session_config(endpoint))],
         routes: routes(spec),
-    };
-    App::start(plan).await.expect("a free port")
+    }
 }
 
 /// Compiles a spec that must have no errors.
