@@ -21,6 +21,9 @@ use crate::value::{Map, Value};
 /// The media type of a problem.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// Carries the request id, in both directions.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// How long a client is asked to wait when nobody knows better.
 ///
 /// Short, because what answers 503 (a router that reconnects, a full queue) usually recovers within
@@ -91,10 +94,14 @@ impl Problem {
         self
     }
 
-    /// Names the occurrence: the request id.
+    /// Names the occurrence: the request id, also in `x-request-id`.
     #[must_use]
     pub fn instance(mut self, request_id: impl Into<String>) -> Self {
-        self.0.instance = Some(request_id.into());
+        let request_id = request_id.into();
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            self.0.headers.insert(REQUEST_ID, value);
+        }
+        self.0.instance = Some(request_id);
         self
     }
 
@@ -236,6 +243,14 @@ impl Problem {
     }
 }
 
+/// Returns whether an answer of `status` must say when to come back.
+pub fn wants_retry_after(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    )
+}
+
 /// Returns the `Retry-After` for `wait`: whole seconds, rounded up, at least one.
 pub fn retry_after(wait: Duration) -> HeaderValue {
     let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -349,11 +364,7 @@ impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let status = self.0.status;
         let mut headers = std::mem::take(&mut self.0.headers);
-        let wants_a_wait = matches!(
-            status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        );
-        if wants_a_wait && !headers.contains_key(header::RETRY_AFTER) {
+        if wants_retry_after(status) && !headers.contains_key(header::RETRY_AFTER) {
             headers.insert(header::RETRY_AFTER, retry_after(DEFAULT_RETRY_AFTER));
         }
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);

@@ -127,21 +127,14 @@ pub fn failure(
         context,
     )?;
     let Some(template) = &on_error.body else {
+        if has_no_body(status) {
+            return Ok(without_body(status, headers));
+        }
         let problem = problem(failure, status)
             .instance(id)
             .default_headers(&headers);
         return Ok(problem.into_response());
     };
-    if matches!(
-        status,
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-    ) && !headers.contains_key(RETRY_AFTER)
-    {
-        headers.insert(
-            RETRY_AFTER,
-            problem::retry_after(problem::DEFAULT_RETRY_AFTER),
-        );
-    }
     let body = mops::eval(template, context)?;
     let body = encode(media_type, &body, &mut headers)?;
     Ok(build(status, headers, body))
@@ -237,14 +230,21 @@ fn add_header(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), 
         Value::Null => {}
         Value::List(items) => {
             for item in items {
-                headers.append(&header, field_value(name, item)?);
+                let value = field_value(name, item)?;
+                headers.try_append(&header, value).map_err(|_| too_many())?;
             }
         }
         other => {
-            headers.insert(header, field_value(name, other)?);
+            let value = field_value(name, other)?;
+            headers.try_insert(header, value).map_err(|_| too_many())?;
         }
     }
     Ok(())
+}
+
+/// A map that a request brought can have more names than a `HeaderMap`, which panics beyond.
+fn too_many() -> AnswerError {
+    AnswerError::Header("there are too many headers".to_owned())
 }
 
 /// Reference: RFC 9110, "Connection-Specific Header Fields" and "Content-Length".
@@ -254,6 +254,7 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
         "connection"
             | "content-length"
             | "keep-alive"
+            | "proxy-connection"
             | "te"
             | "trailer"
             | "transfer-encoding"
@@ -272,7 +273,8 @@ fn field_value(name: &str, value: &Value) -> Result<HeaderValue, AnswerError> {
 }
 
 fn header_value(name: &str, text: &str) -> Result<HeaderValue, AnswerError> {
-    HeaderValue::from_str(text).map_err(|_| {
+    // Not `from_str`, which refuses what lies beyond ASCII: the standard lets it pass as it is.
+    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
         AnswerError::Header(format!(
             "the value of header `{name}` is not a legal field value"
         ))
@@ -296,35 +298,43 @@ fn status_code(template: &Template, context: &Context<'_>) -> Result<StatusCode,
         })
 }
 
-/// Encodes a body; an empty text is no body. The content type is the template's own if it set one.
+/// Encodes a body; an empty text is no body. The content type is the template's own where it can
+/// be true.
 fn encode(media_type: &str, body: &Value, headers: &mut HeaderMap) -> Result<Bytes, AnswerError> {
     if body.is_empty_text() {
         return Ok(Bytes::new());
     }
     let bytes = codec::encode(media_type, body)?;
-    if !headers.contains_key(CONTENT_TYPE)
-        && let Ok(value) = HeaderValue::from_str(media_type)
-    {
+    let own = headers.get(CONTENT_TYPE).map(HeaderValue::to_str);
+    let is_true = matches!(own, Some(Ok(own)) if codec::may_call(own, media_type));
+    if !is_true && let Ok(value) = HeaderValue::from_str(media_type) {
         headers.insert(CONTENT_TYPE, value);
     }
     Ok(bytes)
 }
 
-fn build(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response {
-    // These statuses have no body by definition; a client would take one for the next answer.
-    let bodiless = matches!(
+/// Completes an answer with what its status calls for, or rules out.
+fn build(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response {
+    if has_no_body(status) {
+        return without_body(status, headers);
+    }
+    if problem::wants_retry_after(status) && !headers.contains_key(RETRY_AFTER) {
+        let wait = problem::retry_after(problem::DEFAULT_RETRY_AFTER);
+        headers.insert(RETRY_AFTER, wait);
+    }
+    (status, headers, Body::from(body)).into_response()
+}
+
+/// Builds an answer that says nothing of a body.
+pub fn without_body(status: StatusCode, mut headers: HeaderMap) -> Response {
+    headers.remove(CONTENT_TYPE);
+    (status, headers).into_response()
+}
+
+/// These statuses have no body by definition; a client would take one for the next answer.
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(
         status,
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    let mut response = Response::new(if bodiless {
-        Body::empty()
-    } else {
-        Body::from(body)
-    });
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    if bodiless {
-        response.headers_mut().remove(CONTENT_TYPE);
-    }
-    response
+    )
 }

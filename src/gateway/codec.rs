@@ -74,6 +74,31 @@ impl Format {
     }
 }
 
+/// Returns whether a body that was written as `media_type` may be called `name`, as a spec's own
+/// `content-type` has it.
+///
+/// A spec may know better what its JSON or its text is: `application/problem+json`, a `charset`. But
+/// headers are often the same for every answer, and then they do not know what was negotiated: no
+/// MessagePack is to be called JSON.
+pub fn may_call(name: &str, media_type: &str) -> bool {
+    let packed = |media_type: &str| {
+        let essence = essence(media_type).to_ascii_lowercase();
+        match Format::of(&essence) {
+            format @ (Format::Msgpack | Format::Cbor) => Some(format),
+            _ if essence.ends_with("+msgpack") => Some(Format::Msgpack),
+            _ if essence.ends_with("+cbor") => Some(Format::Cbor),
+            _ => None,
+        }
+    };
+    let written = Format::of(media_type);
+    match packed(name) {
+        // Text and binary go out as they are: only the spec knows what they are.
+        _ if matches!(written, Format::Form | Format::Text | Format::Binary) => true,
+        Some(format) => format == written,
+        None => written == Format::Json,
+    }
+}
+
 /// Why a body is not what its type says. Always the client's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -283,6 +308,23 @@ mod tests {
         ] {
             assert_eq!(read(media_type, body).unwrap().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_spec_may_name_its_json_but_not_call_msgpack_json() {
+        for name in [
+            "application/json; charset=utf-8",
+            "application/problem+json",
+        ] {
+            assert!(may_call(name, JSON), "{name}");
+            assert!(!may_call(name, MSGPACK), "{name}");
+            assert!(!may_call(name, CBOR), "{name}");
+            assert!(may_call(name, "text/plain"), "{name}");
+        }
+        assert!(may_call("application/x-msgpack", MSGPACK));
+        assert!(may_call("application/vnd.example+cbor", CBOR));
+        assert!(!may_call(MSGPACK, JSON));
+        assert!(!may_call(CBOR, MSGPACK));
     }
 
     #[test]
