@@ -14,6 +14,11 @@ pub mod logs;
 /// The target of access-log events, to select or silence them by the level's filter.
 pub const ACCESS: &str = "wampgate::access";
 
+/// Stands in the log for the status of a request whose client went away before its answer.
+///
+/// No standard status: nginx began with it, and tools that read logs know it.
+pub const CLIENT_GONE: u16 = 499;
+
 /// One request, as the access log tells it.
 #[derive(Debug, Clone, Default)]
 pub struct Access<'a> {
@@ -31,7 +36,7 @@ pub struct Access<'a> {
     pub version: Option<&'a str>,
     /// The realm of that API.
     pub realm: Option<&'a str>,
-    /// The status of the answer.
+    /// The status of the answer, or [`CLIENT_GONE`].
     pub status: u16,
     /// The error's URI, where it failed.
     pub error_uri: Option<&'a str>,
@@ -76,6 +81,13 @@ pub fn access(entry: &Access<'_>) {
 /// Returns the span of a request: events within it carry the request's id.
 pub fn request_span(request_id: &str) -> Span {
     tracing::info_span!("request", request.id = request_id)
+}
+
+/// Returns what a panic said, as far as it is text.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("of unknown kind")
 }
 
 /// Longest request id of a client's own that is kept.

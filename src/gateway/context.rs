@@ -90,6 +90,12 @@ impl RequestFields {
         Self(self.0 | other.0)
     }
 
+    /// Returns these without the query's parameters, which alone can be malformed.
+    #[must_use]
+    pub fn without_query_params(self) -> Self {
+        Self(self.0 & !Self::QUERY_PARAMS.and(Self::QUERY_LISTS).0)
+    }
+
     /// Returns whether any field of `other` is among these.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

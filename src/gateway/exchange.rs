@@ -9,11 +9,13 @@
 //! exchange early is a [`Refusal`], and `rescue.rs` words it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use futures_util::FutureExt;
+use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::Instant;
@@ -22,14 +24,14 @@ use tracing::Instrument;
 use crate::action::{self, ActionError, Failure};
 use crate::gateway::Gateway;
 use crate::gateway::answer::{self, AnswerError};
-use crate::gateway::context::{RequestFields, RequestSource};
+use crate::gateway::context::{BadQuery, RequestFields, RequestSource};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::listener::Peer;
 use crate::gateway::rescue::{Refusal, rescue};
 use crate::gateway::table::{Match, Target};
 use crate::gateway::{body, codec, negotiate, target};
 use crate::mops::{Context, Template};
-use crate::problem;
+use crate::problem::{self, REQUEST_ID};
 use crate::spec::Response as Shape;
 use crate::telemetry;
 use crate::value::{Map, Value};
@@ -41,9 +43,12 @@ fn random_below(bound: usize) -> usize {
 
 /// Answers one request, whatever it is, and writes its line in the access log.
 ///
+/// A panic becomes a 500: one request never ends another.
+///
 /// # Cancel safety
 ///
-/// Dropping the future gives the action up; a call is canceled at the router.
+/// Dropping the future gives the action up; a call is canceled at the router. The log has a line
+/// for it all the same.
 pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Response {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
@@ -62,38 +67,68 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
         id,
         parts,
     };
-    let mut trace = Trace::default();
-    let bytes_in = body.size_hint().exact();
+    let mut line = AccessLine {
+        started,
+        bytes_in: body.size_hint().exact(),
+        exchange: &exchange,
+        trace: Trace::default(),
+        answered: None,
+    };
     let span = telemetry::request_span(&exchange.id);
-    let mut response = exchange.respond(body, &mut trace).instrument(span).await;
+    // Nothing that outlives the request is changed halfway: locks are poisoned, and the trace only
+    // loses what was not set yet.
+    let responding = AssertUnwindSafe(exchange.respond(body, &mut line.trace).instrument(span));
+    let mut response = match responding.catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let refusal = Refusal::Panicked(telemetry::panic_message(&*panic).to_owned());
+            let _in = telemetry::request_span(&exchange.id).entered();
+            exchange.refuse(refusal, None, &mut line.trace)
+        }
+    };
     if let Ok(id) = HeaderValue::from_str(&exchange.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    let operation = trace
-        .endpoint
-        .as_deref()
-        .map(|endpoint| &*endpoint.operation);
-    let version = operation.map(|operation| &*operation.version);
-    telemetry::access(&telemetry::Access {
-        request_id: &exchange.id,
-        method: exchange.parts.method.as_str(),
-        path: exchange.parts.uri.path(),
-        route: operation.map(|operation| operation.pattern.as_str()),
-        api: version.map(|version| version.api_id.as_str()),
-        version: version.map(|version| version.name.as_str()),
-        realm: version.map(|version| version.realm.as_str()),
-        status: response.status().as_u16(),
-        error_uri: trace.error_uri.as_deref(),
-        duration: started.elapsed(),
-        bytes_in,
-        bytes_out: response.body().size_hint().exact(),
-        client: &exchange.peername,
-    });
+    line.answered = Some((response.status(), response.body().size_hint().exact()));
     response
 }
 
-/// Carries the request id, in both directions.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The line of one request in the access log, written when this is dropped: a client that goes away
+/// drops the whole exchange, and is to be seen too.
+struct AccessLine<'e> {
+    exchange: &'e Exchange<'e>,
+    started: Instant,
+    bytes_in: Option<u64>,
+    trace: Trace,
+    /// The status and the bytes of the answer, once there is one.
+    answered: Option<(StatusCode, Option<u64>)>,
+}
+
+impl Drop for AccessLine<'_> {
+    fn drop(&mut self) {
+        let exchange = self.exchange;
+        let endpoint = self.trace.endpoint.as_deref();
+        let operation = endpoint.map(|endpoint| &*endpoint.operation);
+        let version = operation.map(|operation| &*operation.version);
+        telemetry::access(&telemetry::Access {
+            request_id: &exchange.id,
+            method: exchange.parts.method.as_str(),
+            path: exchange.parts.uri.path(),
+            route: operation.map(|operation| operation.pattern.as_str()),
+            api: version.map(|version| version.api_id.as_str()),
+            version: version.map(|version| version.name.as_str()),
+            realm: version.map(|version| version.realm.as_str()),
+            status: self
+                .answered
+                .map_or(telemetry::CLIENT_GONE, |(status, _)| status.as_u16()),
+            error_uri: self.trace.error_uri.as_deref(),
+            duration: self.started.elapsed(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.answered.and_then(|(_, bytes)| bytes),
+            client: &exchange.peername,
+        });
+    }
+}
 
 /// Stands for a client that no listener has named: an exchange in a test.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -108,9 +143,14 @@ fn asked_for(parts: &Parts, forwarded: Option<&str>) -> (String, Option<u16>) {
             .and_then(|value| value.to_str().ok())
     };
     let authority = forwarded
+        .filter(|forwarded| !forwarded.is_empty())
         .or_else(|| parts.uri.authority().map(|authority| authority.as_str()))
         .or_else(header)
         .unwrap_or_default();
+    // `user@` is not part of the host, and only a target can have it.
+    let authority = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let port = authority
         .rsplit_once(':')
         .and_then(|(_, port)| port.parse().ok());
@@ -146,7 +186,12 @@ struct Trace {
 impl Exchange<'_> {
     /// Answers the request, whatever it is.
     async fn respond(&self, body: Body, trace: &mut Trace) -> Response {
-        let segments = match target::segments(self.parts.uri.path()) {
+        let path = self.parts.uri.path();
+        if path == "*" && self.parts.method == Method::OPTIONS {
+            // About the server, not about a path: it is there.
+            return StatusCode::NO_CONTENT.into_response();
+        }
+        let segments = match target::segments(path) {
             Ok(segments) => segments,
             Err(error) => return self.refuse(Refusal::BadPath(error), None, trace),
         };
@@ -159,18 +204,19 @@ impl Exchange<'_> {
             return self.refuse(Refusal::NoRoute, None, trace);
         };
         if self.parts.method == Method::OPTIONS {
-            return self.options(&found);
+            return self.options(&found, trace);
         }
-        let Some(endpoint) = found.endpoint(&self.parts.method) else {
+        let Some(endpoint) = found.endpoint(&self.parts.method, self.scheme) else {
             let refusal = Refusal::NoMethod {
                 allow: found.methods(),
             };
-            return self.refuse(refusal, found.endpoints().next(), trace);
+            let any = found.endpoints().next();
+            return self.refuse(refusal, any.map(|any| (any, &found)), trace);
         };
         trace.endpoint = Some(endpoint.clone());
         match self.serve(endpoint, &found, body, trace).await {
             Ok(response) => response,
-            Err(refusal) => self.refuse(refusal, Some(endpoint), trace),
+            Err(refusal) => self.refuse(refusal, Some((endpoint, &found)), trace),
         }
     }
 
@@ -188,20 +234,20 @@ impl Exchange<'_> {
         let body_type = self.body_type(&body, &operation.accepts)?;
         let media_type = self.media_type(&operation.provides)?;
 
-        let source = self.source(endpoint);
-        let mut request = source.gather(endpoint.fields)?;
-        if endpoint.fields.has(RequestFields::BINDINGS) {
-            request.insert("bindings".to_owned(), found.bindings(endpoint).into());
-        }
-        if endpoint.fields.has(RequestFields::PATH_INFO) {
-            request.insert("path_info".to_owned(), found.path_info().into());
-        }
-        let bytes = body::read(body, operation.body_max_bytes, operation.body_read_timeout).await?;
+        let mut request = self.gather(endpoint.fields, endpoint, found)?;
+        let limits = body::Limits {
+            max_bytes: operation.body_max_bytes,
+            within: operation.body_read_timeout,
+            read_bytes: operation.body_read_bytes,
+        };
+        let bytes = body::read(body, limits).await?;
         if endpoint.fields.has(RequestFields::BODY_LENGTH) {
             request.insert("body_length".to_owned(), Value::from(bytes.len() as u64));
         }
+        // Also where no template asks for it: a malformed body is refused by every route alike.
+        let body = codec::decode(body_type, bytes)?;
         if endpoint.fields.has(RequestFields::BODY) {
-            request.insert("body".to_owned(), codec::decode(body_type, bytes)?);
+            request.insert("body".to_owned(), body);
         }
 
         let request = Value::from(request);
@@ -288,8 +334,14 @@ impl Exchange<'_> {
         })
     }
 
-    fn source<'s>(&'s self, endpoint: &'s Endpoint) -> RequestSource<'s> {
-        RequestSource {
+    /// Gathers what is known of the request before its body is read.
+    fn gather(
+        &self,
+        fields: RequestFields,
+        endpoint: &Arc<Endpoint>,
+        found: &Match<'_, '_>,
+    ) -> Result<Map, BadQuery> {
+        let source = RequestSource {
             parts: &self.parts,
             id: &self.id,
             scheme: self.scheme,
@@ -297,65 +349,76 @@ impl Exchange<'_> {
             port: self.port,
             peername: &self.peername,
             languages: &endpoint.operation.version.languages,
+        };
+        let mut request = source.gather(fields)?;
+        if fields.has(RequestFields::BINDINGS) {
+            request.insert("bindings".to_owned(), found.bindings(endpoint).into());
         }
+        if fields.has(RequestFields::PATH_INFO) {
+            request.insert("path_info".to_owned(), found.path_info().into());
+        }
+        Ok(request)
     }
 
     /// OPTIONS is the gateway's own answer; a spec's `options` operation gives it its headers.
-    fn options(&self, found: &Match<'_, '_>) -> Response {
-        let headers = match found.endpoint(&Method::OPTIONS) {
-            Some(endpoint) => {
-                let operation = &endpoint.operation;
-                let own = match &operation.response {
-                    Shape::Shaped {
-                        on_result,
-                        on_error,
-                    } => on_error.headers.as_ref().or(on_result.headers.as_ref()),
-                    Shape::Plain => None,
-                };
-                self.headers_known(own.unwrap_or(&operation.headers), endpoint)
-            }
-            None => found
-                .endpoints()
-                .next()
-                .map(|it| self.default_headers(it))
-                .unwrap_or_default(),
+    fn options(&self, found: &Match<'_, '_>, trace: &mut Trace) -> Response {
+        let is_served = |endpoint: &&Arc<Endpoint>| endpoint.operation.schemes.serves(self.scheme);
+        let own = found.endpoint(&Method::OPTIONS, self.scheme);
+        let own = own.filter(is_served);
+        let Some(endpoint) = own.or_else(|| found.endpoints().find(is_served)) else {
+            let any = found.endpoints().next();
+            return self.refuse(Refusal::NoRoute, any.map(|any| (any, found)), trace);
         };
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        *response.headers_mut() = headers;
-        response
-            .headers_mut()
-            .insert(ALLOW, problem::method_list(&found.methods()));
-        response
+        trace.endpoint = Some(endpoint.clone());
+        let template = match &endpoint.operation.response {
+            Shape::Shaped {
+                on_result,
+                on_error,
+            } if own.is_some() => on_error.headers.as_ref().or(on_result.headers.as_ref()),
+            Shape::Shaped { .. } | Shape::Plain => None,
+        };
+        let template = template.unwrap_or(&endpoint.operation.headers);
+        let mut headers = self.headers_known(template, endpoint, found);
+        headers.insert(ALLOW, problem::method_list(&found.methods()));
+        answer::without_body(StatusCode::NO_CONTENT, headers)
     }
 
-    /// Words a refusal; past the match of a path, with the headers that the route gives everything.
+    /// Words a refusal; past the match of a path, with the headers that the route gives every
+    /// answer.
     fn refuse(
         &self,
         refusal: Refusal,
-        endpoint: Option<&Arc<Endpoint>>,
+        place: Option<(&Arc<Endpoint>, &Match<'_, '_>)>,
         trace: &mut Trace,
     ) -> Response {
         let mut problem = rescue(refusal).instance(&*self.id);
-        if let Some(endpoint) = endpoint {
-            problem = problem.default_headers(&self.default_headers(endpoint));
+        if let Some((endpoint, found)) = place {
+            let headers = self.headers_known(&endpoint.operation.headers, endpoint, found);
+            problem = problem.default_headers(&headers);
         }
         trace.error_uri = Some(problem.error_uri().to_owned());
         problem.into_response()
     }
 
-    /// The headers that the route gives every answer, as far as they need no action.
-    fn default_headers(&self, endpoint: &Endpoint) -> HeaderMap {
-        self.headers_known(&endpoint.operation.headers, endpoint)
-    }
-
-    fn headers_known(&self, template: &Template, endpoint: &Endpoint) -> HeaderMap {
-        // A query that is not text has been refused already, or will be where it matters.
+    /// Evaluates headers as far as they need neither the body nor the action.
+    fn headers_known(
+        &self,
+        template: &Template,
+        endpoint: &Arc<Endpoint>,
+        found: &Match<'_, '_>,
+    ) -> HeaderMap {
+        let fields = RequestFields::of(template);
         let request = self
-            .source(endpoint)
-            .gather(RequestFields::of(template))
+            .gather(fields, endpoint, found)
+            // A query that is not text spoils only the headers that need it.
+            .or_else(|_: BadQuery| self.gather(fields.without_query_params(), endpoint, found))
             .unwrap_or_default();
         let request = Value::from(request);
-        answer::headers_as_far_as_known(template, &Context::new().data("request", &request))
+        let security = Value::Map(Map::new());
+        let context = Context::new()
+            .random(&random_below)
+            .data("request", &request)
+            .data("security", &security);
+        answer::headers_as_far_as_known(template, &context)
     }
 }

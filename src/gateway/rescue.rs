@@ -47,6 +47,8 @@ pub enum Refusal {
     Template(mops::Error),
     /// The response's templates gave what cannot be sent.
     BadAnswer(String),
+    /// A fault of ours. The text is what the panic said, for the log.
+    Panicked(String),
     /// Neither the outcome nor the answer to its failure could be encoded.
     Unencodable(EncodeError),
 }
@@ -94,6 +96,10 @@ pub fn rescue(refusal: Refusal) -> Problem {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
                 .code(INVALID_EXPRESSION)
                 .detail(format!("The API's response template is wrong: {detail}."))
+        }
+        Refusal::Panicked(panic) => {
+            tracing::error!(panic, "a request panicked");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
         }
         Refusal::Unencodable(error) => {
             tracing::error!("an answer cannot be encoded: {error}");

@@ -244,21 +244,22 @@ impl RouteTable {
 
 impl<'t> Match<'t, '_> {
     /// Returns what serves `method`: HEAD is served by GET where there is no HEAD of its own.
-    pub fn endpoint(&self, method: &Method) -> Option<&'t Arc<Endpoint>> {
-        self.route(method)
+    ///
+    /// Two routes that share no scheme may have the same place and method; then it is the one that
+    /// serves `scheme`. One that does not is returned only where no other has the method.
+    pub fn endpoint(&self, method: &Method, scheme: &str) -> Option<&'t Arc<Endpoint>> {
+        let route = |method: &Method| {
+            let with_method = || self.place.routes.iter().filter(|it| it.method == method);
+            let serves = |route: &&PlacedRoute| route.endpoint.operation.schemes.serves(scheme);
+            with_method().find(serves).or_else(|| with_method().next())
+        };
+        route(method)
             .or_else(|| {
                 (method == Method::HEAD)
-                    .then(|| self.route(&Method::GET))
+                    .then(|| route(&Method::GET))
                     .flatten()
             })
             .map(|route| &route.endpoint)
-    }
-
-    fn route(&self, method: &Method) -> Option<&'t PlacedRoute> {
-        self.place
-            .routes
-            .iter()
-            .find(|route| route.method == method)
     }
 
     /// Returns every endpoint of the place, in the order of declaration.
@@ -344,7 +345,7 @@ mod tests {
             return "404".to_owned();
         };
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let Some(endpoint) = found.endpoint(&method) else {
+        let Some(endpoint) = found.endpoint(&method, "http") else {
             let methods = found.methods();
             let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
             return format!("405 {}", allow.join(","));

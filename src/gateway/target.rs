@@ -14,6 +14,9 @@ use percent_encoding::percent_decode_str;
 /// Why a path cannot be matched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
+    /// It does not begin at the root: `*`, which only OPTIONS may ask for.
+    #[error("the path does not begin with a slash")]
+    NotFromRoot,
     /// A segment's decoded bytes are not UTF-8.
     #[error("segment {0} of the path is not UTF-8 after decoding")]
     NotUtf8(usize),
@@ -36,7 +39,11 @@ pub enum BadPath {
 ///
 /// [`BadPath`] for the first segment that cannot be matched, counted from one.
 pub fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, BadPath> {
-    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() {
+        // The target of CONNECT has none.
+        return Ok(Vec::new());
+    }
+    let path = path.strip_prefix('/').ok_or(BadPath::NotFromRoot)?;
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut segments = Vec::with_capacity(8);
     if path.is_empty() {
@@ -142,6 +149,7 @@ mod tests {
         assert_eq!(segments("/%ff"), Err(BadPath::NotUtf8(1)));
         assert_eq!(segments("/100%"), Err(BadPath::BadEscape(1)));
         assert_eq!(segments("/%zz"), Err(BadPath::BadEscape(1)));
+        assert_eq!(segments("*"), Err(BadPath::NotFromRoot));
     }
 
     #[test]

@@ -200,3 +200,19 @@ async fn a_type_that_the_path_does_not_take_is_415_and_none_is_asked_of_an_empty
     );
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_malformed_body_is_refused_also_where_no_template_asks_for_it() {
+    let paths = r#"{"/fixed": {"post": {"action": {"type": "static", "body": 1}}}}"#;
+    let gateway = TestGateway::with_paths(paths).await;
+    assert_eq!(gateway.http.json("POST", "/fixed", "{").await.status, 400);
+    assert_eq!(
+        gateway.http.json("POST", "/fixed", "{}").await.show(),
+        "200 1"
+    );
+    assert_eq!(
+        gateway.http.json("POST", "/fixed", "").await.show(),
+        "200 1"
+    );
+    gateway.stop().await;
+}

@@ -8,3 +8,4 @@ mod methods;
 mod recovery;
 mod responses;
 mod support;
+mod targets;

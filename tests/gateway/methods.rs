@@ -118,3 +118,95 @@ async fn a_sane_request_id_of_the_clients_is_kept() {
     );
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn default_headers_are_on_every_error_past_the_path_as_far_as_they_need_no_action() {
+    let spec = r#"{"id": "test", "host": "_", "realm_uri": "com.test",
+        "defaults": {"body_max_bytes": 20, "headers": {
+            "x-name": "{{request.bindings.name}}", "x-rest": "{{request.path_info}}",
+            "x-query": "{{request.query_params.q}}", "x-id": "{{request.id}}",
+            "x-body": "{{request.body.x}}", "x-result": "{{action.result.args}}",
+            "content-type": "text/html", "x-request-id": "forged"}},
+        "versions": {"1": {"base_path": "/", "paths": {
+            "/a/:name/[...]": {
+                "post": {"action": {"type": "wamp_call", "procedure": "com.test.{{request.body.uri}}"}},
+                "options": {"action": {}, "response": {"on_error": {"headers":
+                    {"x-options": "{{request.bindings.name}}", "content-type": "text/html"}}}}
+            },
+            "/secure/:name": {"schemes": ["https"],
+                "post": {"action": {"type": "static", "body": 1}},
+                "options": {"action": {}, "response": {}}}}}}}"#;
+    let gateway = TestGateway::start(spec).await;
+    let json = ("content-type", "application/json");
+    for (method, path, header, body, status) in [
+        ("GET", "/a/n/r", json, "", 405),
+        ("POST", "/a/n/r", ("content-type", "a/b"), "1", 415),
+        ("POST", "/a/n/r", ("accept", "a/b"), "", 406),
+        ("POST", "/a/n/r", json, "[1, 2, 3, 4, 5, 6, 7, 8]", 413),
+        ("POST", "/a/n/r", json, "{", 400),
+        ("POST", "/a/n/r", json, "{}", 400),
+        ("POST", "/a/n/r", json, r#"{"uri": "a b"}"#, 400),
+        ("POST", "/a/n/r", json, r#"{"uri": "nobody"}"#, 501),
+        ("POST", "/secure/n", json, "1", 404),
+        ("OPTIONS", "/secure/n", json, "", 404),
+    ] {
+        let shown = format!("{method} {path} {header:?} {body}");
+        let path = format!("{path}?q=1");
+        let answer = gateway.http.send(method, &path, &[header], body).await;
+        if status != 501 && !body.contains("a b") {
+            assert_eq!(answer.status, status, "{shown}: {}", answer.show());
+            assert_eq!(answer.header("x-name"), "n", "{shown}");
+            assert_eq!(answer.header("x-query"), "1", "{shown}");
+            assert_eq!(
+                answer.header("x-id"),
+                answer.header("x-request-id"),
+                "{shown}"
+            );
+            assert_eq!(answer.header("x-body"), "", "{shown}");
+            assert_eq!(answer.header("content-type"), "application/problem+json");
+        } else {
+            // Headers of an answer must all be there: these ask for a result that is none.
+            assert_eq!(answer.status, 400, "{shown}: {}", answer.show());
+        }
+    }
+    let answer = gateway.http.send("GET", "/a/n/r?q=%ff", &[], "").await;
+    assert_eq!(answer.header("x-rest"), "r");
+    assert_eq!(answer.header("x-query"), "");
+
+    let answer = gateway.http.send("OPTIONS", "/a/n/r", &[], "").await;
+    assert_eq!(answer.show(), "204");
+    assert_eq!(answer.header("x-options"), "n");
+    assert_eq!(answer.header("content-type"), "", "of nothing");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn routes_that_share_no_scheme_may_share_their_place() {
+    let spec = |id: &str, scheme: &str| {
+        format!(
+            r#"{{"id": "{id}", "host": "_", "realm_uri": "com.test",
+                "versions": {{"1": {{"base_path": "/", "paths": {{"/a": {{
+                    "schemes": ["{scheme}"],
+                    "get": {{"action": {{"type": "static", "body": "{scheme}"}}}},
+                    "options": {{"action": {{}}, "response": {{"on_result":
+                        {{"headers": {{"x-scheme": "{scheme}"}}}}}}}}}}}}}}}}}}"#
+        )
+    };
+    let gateway = TestGateway::changed(&spec("one", "https"), |plan| {
+        plan.routes
+            .extend(crate::support::routes(&spec("two", "http")));
+        let loopback = "127.0.0.0/8".parse().unwrap();
+        plan.trusted_proxies = wampgate::gateway::peer::TrustedProxies::new([loopback]);
+    })
+    .await;
+    for scheme in ["http", "https"] {
+        let headers = [("x-forwarded-proto", scheme)];
+        let answer = gateway.http.send("GET", "/a", &headers, "").await;
+        assert_eq!(answer.show(), format!("200 \"{scheme}\""));
+        let answer = gateway.http.send("HEAD", "/a", &headers, "").await;
+        assert_eq!(answer.status, 200);
+        let answer = gateway.http.send("OPTIONS", "/a", &headers, "").await;
+        assert_eq!(answer.header("x-scheme"), scheme);
+    }
+    gateway.stop().await;
+}

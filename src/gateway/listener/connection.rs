@@ -39,6 +39,7 @@ use tokio::time::{Instant, Sleep};
 use tower::{Service, ServiceExt};
 
 use crate::problem::Problem;
+use crate::telemetry;
 
 /// Both ends of the connection that a request came over; in the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +144,8 @@ fn prepare(
     {
         // Reference: RFC 9112, "Request Target", on Host.
         return Err(Problem::new(StatusCode::BAD_REQUEST)
-            .detail("The request must have exactly one Host header."));
+            .detail("The request must have exactly one Host header.")
+            .instance(telemetry::request_id(None)));
     }
     let traffic = traffic.clone();
     let mut request = request.map(|incoming| {
@@ -174,13 +176,12 @@ where
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(panic) => {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(
-                panic = text.unwrap_or("of unknown kind"),
-                "a request panicked"
-            );
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+            let id = telemetry::request_id(None);
+            let panic = telemetry::panic_message(&*panic);
+            tracing::error!(request.id = id, panic, "a request panicked");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+                .instance(id)
+                .into_response()
         }
     }
 }
