@@ -150,6 +150,8 @@ async fn a_router_that_comes_back_is_found_again() {
 
     // Killed with a reason of somebody's own: the same.
     peer.send_raw(r#"[6,{},"com.kick"]"#).await;
+    // A call before the session has heard of it would still go out on it, and be lost with it.
+    assert!(matches!(peer.receive().await, Message::Goodbye { .. }));
     let (result, _peer) = tokio::join!(pool.call(call("com.e"), LONG), async {
         let mut peer = router.welcome().await;
         peer.echo().await;
