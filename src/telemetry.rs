@@ -10,6 +10,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 pub mod logs;
+mod sink;
 
 /// The target of access-log events, to select or silence them by the level's filter.
 pub const ACCESS: &str = "wampgate::access";

@@ -1,10 +1,15 @@
 //! What `serve` and `demo` share: a runtime, logs, and the way into it.
 
+use std::time::Duration;
+
 use anyhow::Context;
 
 use super::Outside;
 use crate::config::Log;
 use crate::telemetry::logs;
+
+/// Longest wait for what cannot be ended, such as the lookup of a host's name.
+const LAST_WORK: Duration = Duration::from_millis(100);
 
 /// Starts logging, and runs `work` on a runtime of all cores.
 pub(super) fn on_runtime<T>(
@@ -12,13 +17,18 @@ pub(super) fn on_runtime<T>(
     outside: &Outside,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    logs::init(&logs::Config {
+    // Dropped last, so that it has the last line too.
+    let _logs = logs::init(&logs::Config {
         format: log.format,
         level: log.level.as_str().to_owned(),
         colour: outside.colour(&std::io::stdout()),
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build();
-    runtime.context("cannot start the runtime")?.block_on(work)
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(work);
+    // Just dropped, it would wait for a resolver that does not answer: half a minute and more.
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
 }

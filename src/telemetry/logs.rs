@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -24,6 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::telemetry::ACCESS;
+use crate::telemetry::sink::Sink;
 use crate::value::{Map, Value};
 
 /// What a line looks like.
@@ -73,6 +75,24 @@ pub enum LogsError {
     /// Something in this process logs already.
     #[error("logging has been started already")]
     Started,
+    /// The thread that writes the lines.
+    #[error("cannot start the thread that writes logs")]
+    Thread(#[source] io::Error),
+}
+
+/// Logging at work. Its drop waits a moment for the lines that are not written yet; what is logged
+/// later may be lost.
+#[derive(Debug)]
+#[must_use = "the last lines may be lost without it"]
+pub struct Logs(Sink);
+
+/// Longest wait for the last lines: whoever does not read them by then does not read them at all.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.0.flush(LAST_LINES);
+    }
 }
 
 /// Starts logging to standard output, for the whole process.
@@ -80,10 +100,13 @@ pub enum LogsError {
 /// # Errors
 ///
 /// [`LogsError`].
-pub fn init(config: &Config) -> Result<(), LogsError> {
+pub fn init(config: &Config) -> Result<Logs, LogsError> {
     let is_terminal = io::stdout().is_terminal();
-    let subscriber = subscriber(config, is_terminal, io::stdout)?;
-    subscriber.try_init().map_err(|_| LogsError::Started)
+    let sink = Sink::start(io::stdout()).map_err(LogsError::Thread)?;
+    let writer = sink.clone();
+    let subscriber = subscriber(config, is_terminal, move || writer.clone())?;
+    subscriber.try_init().map_err(|_| LogsError::Started)?;
+    Ok(Logs(sink))
 }
 
 fn subscriber<W>(
