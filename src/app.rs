@@ -116,6 +116,13 @@ impl App {
     /// When dropped, what has not ended is cut off.
     pub async fn stop(self) -> Drained {
         let drained = self.serving.drain().await;
+        if drained.cut > 0 {
+            tracing::warn!(
+                http.cut = drained.cut,
+                "{} connections were cut at the end of the drain time",
+                drained.cut
+            );
+        }
         self.gateway.pools.drain(POOL_DRAIN).await;
         drained
     }
@@ -153,13 +160,20 @@ impl StopSignals {
         }
     }
 
-    /// Waits for a signal, then for `stop`; a second signal cuts that short.
-    pub async fn then(mut self, stop: impl Future<Output = ()>) {
+    /// Waits for a signal, then for `stop`; a second signal cuts that short. Returns whether `stop`
+    /// came to its end.
+    pub async fn then(mut self, stop: impl Future<Output = ()>) -> bool {
         let name = self.next().await;
         tracing::info!("{name}: stopping; a second signal ends at once");
         tokio::select! {
-            () = stop => tracing::info!("stopped"),
-            name = self.next() => tracing::warn!("{name}: ended before everything had stopped"),
+            () = stop => {
+                tracing::info!("stopped");
+                true
+            }
+            name = self.next() => {
+                tracing::warn!("{name}: ended before everything had stopped");
+                false
+            }
         }
     }
 }

@@ -73,6 +73,18 @@ enum Outcome {
     Done,
     /// With findings, which are on standard error or in the output that was asked for.
     Findings,
+    /// By force, before everything that was begun had ended.
+    CutShort,
+}
+
+impl Outcome {
+    fn of_stop(has_stopped: bool) -> Self {
+        if has_stopped {
+            Outcome::Done
+        } else {
+            Outcome::CutShort
+        }
+    }
 }
 
 /// What a command sees of the world.
@@ -162,7 +174,7 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Findings) => ExitCode::from(1),
+        Ok(Outcome::Findings | Outcome::CutShort) => ExitCode::from(1),
         Err(error) => ended(Err(error), 1),
     }
 }

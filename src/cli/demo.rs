@@ -77,13 +77,13 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
     let app = start(&catalog, &sessions, args.port).await?;
 
     outside.print(&banner(&app, listening, args))?;
-    signals
+    let has_stopped = signals
         .then(async {
             app.stop().await;
             router.shutdown().await;
         })
         .await;
-    Ok(Outcome::Done)
+    Ok(Outcome::of_stop(has_stopped))
 }
 
 /// The ports to try: the one asked for, those after it, and then any.

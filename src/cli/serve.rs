@@ -161,7 +161,7 @@ async fn serve(config: &Config, catalog: &Catalog) -> anyhow::Result<Outcome> {
     } else {
         tracing::info!(routes, "{routes} routes");
     }
-    signals
+    let has_stopped = signals
         .then(async {
             app.stop().await;
             if let Some(router) = router {
@@ -169,7 +169,7 @@ async fn serve(config: &Config, catalog: &Catalog) -> anyhow::Result<Outcome> {
             }
         })
         .await;
-    Ok(Outcome::Done)
+    Ok(Outcome::of_stop(has_stopped))
 }
 
 /// Starts the embedded router with every realm of the catalog.

@@ -69,16 +69,16 @@ impl Running {
         }
     }
 
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(kill.unwrap().success());
+    }
+
     /// Sends a signal by name and waits for the end.
     pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal(signal);
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.seen.push(line);
         }
@@ -217,6 +217,52 @@ fn serve_reports_a_bad_spec_serves_the_rest_and_stops_on_sigterm() {
     let (status, output) = serve.end("TERM");
     assert_eq!(status.code(), Some(0), "{output}");
     assert!(output.contains("stopped"), "{output}");
+}
+
+#[test]
+fn what_is_given_up_is_logged_and_a_second_signal_ends_everything_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for sub in ["specs", "realms"] {
+        fs::create_dir(folder.path().join(sub)).unwrap();
+    }
+    fs::write(folder.path().join("realms/a.json"), r#"{"uri": "com.a"}"#).unwrap();
+    fs::write(
+        folder.path().join("specs/a.json"),
+        r#"{"id": "a", "host": "_", "realm_uri": "com.a", "versions": {"1": {"base_path": "/",
+            "paths": {"/call": {"get": {"action": {"type": "wamp_call", "procedure": "com.a.b",
+                "timeout": 60000, "connect_timeout": 60000}}}}}}}"#,
+    )
+    .unwrap();
+    let args = ["--listen", "127.0.0.1:0", "--router", "ws://127.0.0.1:1/ws"];
+    let log = ["--log-format", "text"];
+    let mut serve = Running::start(&[&["serve"][..], &args, &log].concat(), folder.path());
+    let line = serve.line("serving HTTP at http://");
+    let (_, base) = line.split_once("at ").unwrap();
+    let url = format!("{}/call", base.split_whitespace().next().unwrap());
+
+    // This client does not wait for the session that never comes.
+    let impatient = Command::new("curl")
+        .args(["-s", "--max-time", "0.3", &url])
+        .status();
+    assert_eq!(impatient.unwrap().code(), Some(28));
+    serve.line("GET /call 499 in");
+
+    let mut patient = Command::new("curl")
+        .args(["-s", "--max-time", "60", "--verbose", &url])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(patient.stderr.take().unwrap()).lines();
+    let mut said = said.map_while(Result::ok);
+    assert!(said.any(|line| line.starts_with("> GET")));
+    serve.signal("TERM");
+    serve.line("SIGTERM: stopping; a second signal ends at once");
+    let (status, output) = serve.end("TERM");
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("ended before everything"), "{output}");
+    // No answer, or a reset.
+    assert!(matches!(patient.wait().unwrap().code(), Some(52 | 56)));
 }
 
 impl Running {
