@@ -175,7 +175,7 @@ pub enum SessionError {
     #[error("closed")]
     Closed,
     /// The connection broke.
-    #[error("connection lost")]
+    #[error("{0}")]
     Transport(#[source] Arc<TransportError>),
     /// The connection ended without GOODBYE.
     #[error("connection ended without GOODBYE")]
@@ -189,9 +189,12 @@ pub enum SessionError {
     /// Pings went without an answer.
     #[error("{0} pings without an answer")]
     Unresponsive(u32),
-    /// The router takes no data any more.
-    #[error("the router has read nothing for {0:?}")]
+    /// The router takes no data any more, or takes much less than it asks for.
+    #[error("the router does not read what it is sent, for {0:?} now")]
     Stalled(Duration),
+    /// A fault of our own. What it was went to standard error.
+    #[error("a fault in the gateway itself")]
+    Panicked,
 }
 
 impl SessionError {
@@ -211,7 +214,8 @@ impl SessionError {
             | SessionError::NotWamp(_)
             | SessionError::OutOfPlace(_)
             | SessionError::Unresponsive(_)
-            | SessionError::Stalled(_) => false,
+            | SessionError::Stalled(_)
+            | SessionError::Panicked => false,
         }
     }
 }
@@ -237,6 +241,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
             text.push_str(&next);
         }
         cause = error.source();
+    }
+    text
+}
+
+/// Returns the beginning of a text that a router chose: it may be as long as a message, and goes
+/// into logs and status pages.
+pub(crate) fn clipped(mut text: String) -> String {
+    const MAX_CHARS: usize = 200;
+    if let Some((end, _)) = text.char_indices().nth(MAX_CHARS) {
+        text.truncate(end);
+        text.push('\u{2026}');
     }
     text
 }
@@ -270,6 +285,12 @@ mod tests {
             assert!(!abort(reason).is_refusal(), "{reason}");
         }
         assert!(!SessionError::Dropped.is_refusal());
+    }
+
+    #[test]
+    fn a_long_text_of_a_router_is_clipped_between_characters() {
+        assert_eq!(clipped("ü".repeat(200)), "ü".repeat(200));
+        assert_eq!(clipped("ü".repeat(201)), format!("{}…", "ü".repeat(200)));
     }
 
     #[test]

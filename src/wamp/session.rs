@@ -25,7 +25,7 @@ mod subscribers;
 mod task;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -60,35 +60,39 @@ pub(crate) struct Shared {
     pub(crate) serializer: Serializer,
     pub(crate) config: RouterConfig,
     pub(crate) dropped: DropCounters,
-    in_flight: AtomicUsize,
-    is_accepting: AtomicBool,
+    /// How many requests wait, in the queue or for their answer; with `CLOSED` no more are let in.
+    /// One number: were it two, a request that is about to be refused could be counted when the
+    /// task looks whether it has drained, and nothing would wake it again.
+    requests: AtomicUsize,
     ended: watch::Sender<Option<SessionError>>,
 }
+
+/// Beyond any count of requests.
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 impl Shared {
     /// Lets one more request in.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Refused> {
-        // First counted, then asked whether the session still takes requests: the task, which says
-        // that it does not and then waits for the count to reach zero, cannot miss this one.
-        let before = self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let permit = Permit(self.clone());
-        if !self.is_accepting() {
-            return Err(Refused::Ended(self.end()));
+        let limit = self.config.max_in_flight;
+        let one_more = |requests| (requests < limit).then_some(requests + 1);
+        match self
+            .requests
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+        {
+            Ok(_) => Ok(Permit(self.clone())),
+            Err(requests) if requests & CLOSED != 0 => Err(Refused::Ended(self.end())),
+            Err(_) => Err(Refused::Busy(CallError::Busy(limit))),
         }
-        if before >= self.config.max_in_flight {
-            return Err(Refused::Busy(CallError::Busy(self.config.max_in_flight)));
-        }
-        Ok(permit)
     }
 
     /// Returns whether new requests are taken.
     pub(crate) fn is_accepting(&self) -> bool {
-        self.is_accepting.load(Ordering::SeqCst)
+        self.requests.load(Ordering::SeqCst) & CLOSED == 0
     }
 
     /// Returns how many requests wait, in the queue or for their answer.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::SeqCst)
+        self.requests.load(Ordering::SeqCst) & !CLOSED
     }
 
     /// Waits for the end of the session.
@@ -106,7 +110,7 @@ impl Shared {
     }
 
     fn refuse_requests(&self) {
-        self.is_accepting.store(false, Ordering::SeqCst);
+        self.requests.fetch_or(CLOSED, Ordering::SeqCst);
     }
 }
 
@@ -125,7 +129,7 @@ pub(crate) struct Permit(Arc<Shared>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.0.requests.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -179,7 +183,8 @@ impl std::ops::AddAssign for DroppedMessages {
 ///
 /// # Errors
 ///
-/// The last address's error; one that means a refusal goes before one that does not.
+/// The error of the address that stands first; one that means a refusal goes before one that does
+/// not. It does not depend on the start: whoever logs what changes would else log all the time.
 pub(crate) async fn open_any(
     realm: &Uri,
     config: &RouterConfig,
@@ -190,18 +195,22 @@ pub(crate) async fn open_any(
     } else {
         0
     };
-    let mut failure = SessionError::NoAddress;
+    let mut failures = Vec::with_capacity(count);
     for step in 0..count {
-        let endpoint = &config.urls[(start + step) % count];
+        let index = (start + step) % count;
+        let endpoint = &config.urls[index];
         match open(endpoint, realm, config).await {
             Ok(opened) => return Ok(opened),
-            Err(error) if failure.is_refusal() && !error.is_refusal() => {
+            Err(error) => {
                 tracing::debug!(%endpoint, %error, "no session at this address");
+                failures.push((!error.is_refusal(), index, error));
             }
-            Err(error) => failure = error,
         }
     }
-    Err(failure)
+    let first = failures
+        .into_iter()
+        .min_by_key(|&(is_fault, index, _)| (is_fault, index));
+    Err(first.map_or(SessionError::NoAddress, |(_, _, error)| error))
 }
 
 /// Opens the connection and the session on it. The caller runs the task, and with it the session.
@@ -278,8 +287,7 @@ pub(crate) async fn join(
         serializer,
         config: config.clone(),
         dropped: DropCounters::default(),
-        in_flight: AtomicUsize::new(0),
-        is_accepting: AtomicBool::new(true),
+        requests: AtomicUsize::new(0),
         ended: watch::Sender::new(None),
     });
     let task = Task::new(shared.clone(), reader, writer, queue, control_queue);

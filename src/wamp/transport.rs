@@ -73,7 +73,7 @@ pub enum ConnectError {
     #[error("no connection within {0:?}")]
     Timeout(Duration),
     /// The host does not resolve, refuses, or cannot be reached.
-    #[error("cannot connect: {0}")]
+    #[error("{0}")]
     Unreachable(#[source] io::Error),
     /// The server answers HTTP, but not by opening a WebSocket.
     #[error("the server answered HTTP status {0} instead of opening a WebSocket")]

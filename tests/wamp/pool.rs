@@ -1,5 +1,6 @@
 //! Pools against routers that come and go.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -7,12 +8,13 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 use wampgate::value::Value;
 use wampgate::wamp::auth::{Auth, Secret};
-use wampgate::wamp::client::Call;
-use wampgate::wamp::config::RouterConfig;
+use wampgate::wamp::client::{Call, Client};
+use wampgate::wamp::config::{Endpoint, RouterConfig};
 use wampgate::wamp::error::{CallError, SessionError, chain};
 use wampgate::wamp::id::RequestId;
 use wampgate::wamp::message::Message;
 use wampgate::wamp::pool::{Pool, PoolState, Pools, SessionState};
+use wampgate::wamp::transport::ConnectError;
 
 use crate::fake_router::{
     FEATURES, FakeRouter, LONG, Peer, args, call, config, map, publish, realm, uri,
@@ -275,6 +277,44 @@ async fn another_address_is_tried_when_one_does_not_answer() {
     }
     assert_eq!(began.elapsed(), Duration::ZERO, "without any back-off");
     drop(pool);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_that_is_told_does_not_depend_on_the_order_of_tries() {
+    let down = |name: &str| {
+        Endpoint::in_process(name, || {
+            let refused = std::io::ErrorKind::ConnectionRefused;
+            Box::pin(async move { Err(ConnectError::Unreachable(refused.into())) })
+        })
+    };
+    let config = RouterConfig {
+        urls: ["a", "b", "c"].map(down).into(),
+        ..config(down("none"))
+    };
+    for _ in 0..10 {
+        let error = Client::connect(&realm(), &config).await.unwrap_err();
+        assert_eq!(chain(&error), "cannot connect to a: connection refused");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_comes_back_after_a_fault_of_our_own() {
+    let (mut router, endpoint) = FakeRouter::in_process(1024);
+    let Endpoint::InProcess { connect, .. } = endpoint else {
+        panic!("{endpoint:?}");
+    };
+    let has_failed = AtomicBool::new(false);
+    let endpoint = Endpoint::in_process("faulty", move || {
+        assert!(has_failed.swap(true, Ordering::SeqCst), "a planted fault");
+        connect()
+    });
+    let pool = Pool::start(realm(), config(endpoint));
+    let (ready, _peer) = tokio::join!(pool.ready(10 * SECOND), router.welcome());
+    ready.unwrap();
+    let status = pool.status();
+    assert_eq!(status.state, PoolState::Ready);
+    let error = status.sessions[0].last_error.clone();
+    assert!(matches!(error, Some(SessionError::Panicked)), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -700,7 +700,7 @@ async fn a_close_frame_with_a_code_is_kept_as_the_reason() {
     let ((), error) = tokio::join!(serve, talk);
     assert_eq!(
         chain(&error),
-        "session lost before the answer: connection lost: \
+        "session lost before the answer: \
          closed by the peer with code 1011: bad URI"
     );
 }
@@ -748,6 +748,25 @@ async fn a_peer_that_reads_nothing_keeps_requests_unwritten_and_is_given_up() {
         .collect();
     assert_eq!(sent, [true, true, false, false, false], "{results:?}");
     drop(peer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_makes_us_speak_and_does_not_listen_costs_only_so_much() {
+    let (client, mut peer) =
+        session_with(FEATURES, |config| config.max_message_bytes = 64 * 1024).await;
+    // Each of these has to be answered: there is no such registration.
+    let mut sent = 0_u64;
+    let end = tokio::select! {
+        end = client.closed() => end,
+        () = async {
+            loop {
+                sent += 1;
+                peer.send_raw(&format!("[68,{sent},1,{{}}]")).await;
+            }
+        } => unreachable!(),
+    };
+    assert!(matches!(end, SessionError::Stalled(_)), "{end}");
+    assert!(sent < 200_000, "{sent}");
 }
 
 #[tokio::test]

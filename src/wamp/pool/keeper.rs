@@ -1,14 +1,16 @@
 //! Keeps one session of a pool: opens it, runs it, and opens it again when it is lost.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::wamp::client::Client;
-use crate::wamp::error::{SessionError, chain};
+use crate::wamp::error::{SessionError, chain, clipped};
 use crate::wamp::pool::backoff::Backoff;
 use crate::wamp::pool::{SessionState, Shared};
 use crate::wamp::session::{self, DroppedMessages, Task};
@@ -60,19 +62,16 @@ pub(super) async fn keep(pool: Arc<Shared>, index: usize) {
     let mut draining = pool.draining.subscribe();
     let mut backoff = Backoff::new(pool.config.reconnect, fastrand::Rng::new());
     loop {
-        slot.note(|record| record.state = SessionState::Connecting);
-        let opened = tokio::select! {
-            opened = session::open_any(&pool.realm, &pool.config) => opened,
-            _ = draining.wait_for(Option::is_some) => break,
-        };
-        let error = match opened {
-            Ok((parts, task)) => {
-                let began = Instant::now();
-                let error = live(&pool, slot, Client::new(parts), task, &mut draining).await;
-                backoff.lived(began.elapsed());
-                error
+        let session = one_session(&pool, slot, &mut draining, &mut backoff);
+        let error = match AssertUnwindSafe(session).catch_unwind().await {
+            Ok(Some(error)) => error,
+            Ok(None) => break,
+            // What it held is gone with it, and whoever waited has been told. Without another try
+            // the slot would stay empty until somebody restarts the program.
+            Err(_) => {
+                slot.client.store(None);
+                SessionError::Panicked
             }
-            Err(error) => error,
         };
         if draining.borrow().is_some() {
             break;
@@ -95,6 +94,30 @@ pub(super) async fn keep(pool: Arc<Shared>, index: usize) {
     slot.note(|record| record.state = SessionState::Closed);
 }
 
+/// Opens a session, and lives it to its end. Returns what ended it, or nothing if the pool began to
+/// drain before there was one.
+async fn one_session(
+    pool: &Shared,
+    slot: &Slot,
+    draining: &mut watch::Receiver<Option<Duration>>,
+    backoff: &mut Backoff,
+) -> Option<SessionError> {
+    slot.note(|record| record.state = SessionState::Connecting);
+    let opened = tokio::select! {
+        opened = session::open_any(&pool.realm, &pool.config) => opened,
+        _ = draining.wait_for(Option::is_some) => return None,
+    };
+    match opened {
+        Ok((parts, task)) => {
+            let began = Instant::now();
+            let error = live(pool, slot, Client::new(parts), task, draining).await;
+            backoff.lived(began.elapsed());
+            Some(error)
+        }
+        Err(error) => Some(error),
+    }
+}
+
 /// Offers a session to the pool as long as it lasts, and returns what ended it.
 async fn live(
     pool: &Shared,
@@ -107,7 +130,7 @@ async fn live(
         realm.uri = %pool.realm,
         session.id = %client.welcome().session,
         router.url = client.endpoint(),
-        router.agent = client.welcome().agent(),
+        router.agent = client.welcome().agent().map(|agent| clipped(agent.to_owned())),
         "session ready"
     );
     slot.note(|record| {

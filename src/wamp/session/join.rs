@@ -7,7 +7,7 @@
 use crate::uri::Uri;
 use crate::value::{Map, Value};
 use crate::wamp::auth::Auth;
-use crate::wamp::error::{SessionError, uris};
+use crate::wamp::error::{SessionError, clipped, uris};
 use crate::wamp::id::SessionId;
 use crate::wamp::message::{Message, Payload, code};
 use crate::wamp::session::state;
@@ -137,7 +137,9 @@ impl<'a> Handshake<'a> {
                 reason,
                 payload,
             } => Err(state::aborted(&details, reason, &payload)),
-            Message::Goodbye { reason, .. } => Err(SessionError::Goodbye { reason }),
+            Message::Goodbye { reason, .. } => Err(SessionError::Goodbye {
+                reason: clipped(reason),
+            }),
             other => Err(SessionError::OutOfPlace(
                 code::name(other.code()).unwrap_or("an unknown message"),
             )),
@@ -158,7 +160,8 @@ impl<'a> Handshake<'a> {
             | SessionError::Transport(_)
             | SessionError::Dropped
             | SessionError::Unresponsive(_)
-            | SessionError::Stalled(_) => return None,
+            | SessionError::Stalled(_)
+            | SessionError::Panicked => return None,
         };
         Some(Message::Abort {
             details: Map::new(),

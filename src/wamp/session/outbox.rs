@@ -30,7 +30,16 @@ impl From<EncodeError> for SendError {
     }
 }
 
+/// So many of the largest messages, and at least so many bytes, may wait for a flush.
+const MAX_UNFLUSHED_MESSAGES: usize = 4;
+const MIN_UNFLUSHED_BYTES: usize = 4 << 20;
+
 impl Outbox {
+    /// Queues a message for the next flush.
+    ///
+    /// Requests and handlers' answers wait until there is room; what a message of the router's makes
+    /// us say at once does not. So a router that sends such messages and reads nothing would fill
+    /// our memory: beyond a bound it has lost the session.
     pub(super) fn send(&mut self, message: &Message) -> Result<(), SendError> {
         let frame = self.serializer.encode(message)?;
         let limit = self.max_message_bytes.min(self.writer.max_message_bytes());
@@ -40,7 +49,11 @@ impl Outbox {
                 limit,
             }));
         }
-        self.touch();
+        let since = self.touch();
+        let room = MIN_UNFLUSHED_BYTES.max(limit.saturating_mul(MAX_UNFLUSHED_MESSAGES));
+        if self.writer.unflushed_bytes() > room {
+            return Err(SendError::Lost(SessionError::Stalled(since.elapsed())));
+        }
         self.writer
             .feed(frame)
             .map_err(|error| SendError::Lost(lost(error)))
@@ -51,8 +64,8 @@ impl Outbox {
         self.writer.ping()
     }
 
-    /// There is something to flush.
-    pub(super) fn touch(&mut self) {
-        self.unflushed_since.get_or_insert_with(Instant::now);
+    /// There is something to flush. Returns since when.
+    pub(super) fn touch(&mut self) -> Instant {
+        *self.unflushed_since.get_or_insert_with(Instant::now)
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::value::{Map, Value};
-use crate::wamp::error::{ApplicationError, SessionError, uris};
+use crate::wamp::error::{ApplicationError, SessionError, clipped, uris};
 use crate::wamp::id::{PublicationId, RegistrationId, RequestId, RequestIds, SubscriptionId};
 use crate::wamp::message::{Message, Payload, code};
 
@@ -316,7 +316,9 @@ impl<T> State<T> {
                     details: Map::new(),
                     reason: uris::GOODBYE_AND_OUT.to_owned(),
                 }),
-                error: SessionError::Goodbye { reason },
+                error: SessionError::Goodbye {
+                    reason: clipped(reason),
+                },
             },
             Message::Abort {
                 details,
@@ -377,8 +379,11 @@ pub(crate) fn aborted(details: &Map, reason: String, payload: &Payload) -> Sessi
         .get("message")
         .or_else(|| payload.args().first())
         .and_then(Value::as_text)
-        .map(str::to_owned);
-    SessionError::Abort { reason, message }
+        .map(|text| clipped(text.to_owned()));
+    SessionError::Abort {
+        reason: clipped(reason),
+        message,
+    }
 }
 
 /// Returns the id that a revocation (request 0) names in its details.

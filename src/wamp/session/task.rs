@@ -143,6 +143,7 @@ impl Task {
             self.write_batch()?;
             self.leave_when_drained()?;
             let may_take = self.may_take_requests();
+            let may_answer = self.outbox.writer.unflushed_bytes() < MAX_BATCH_BYTES;
             let phase_ends = match self.phase {
                 Phase::Open => None,
                 Phase::Draining(until) | Phase::Leaving(until) => Some(until),
@@ -167,7 +168,7 @@ impl Task {
                     }
                 }
                 Some(control) = self.control.recv() => self.obey(control)?,
-                answered = self.callee.next_answer() => {
+                answered = self.callee.next_answer(), if may_answer => {
                     if let Some((request, answer)) = answered {
                         self.send_answer(request, &answer)?;
                     }
@@ -333,7 +334,9 @@ impl Task {
                     }
                 }
                 // The transport has an answer ready, which goes out with the next flush.
-                Some(Ok(Incoming::Ping)) => self.outbox.touch(),
+                Some(Ok(Incoming::Ping)) => {
+                    self.outbox.touch();
+                }
                 Some(Ok(Incoming::Pong)) => {}
                 Some(Err(_)) | None if matches!(self.phase, Phase::Leaving(_)) => {
                     return Ok(Some((None, SessionError::Closed)));
