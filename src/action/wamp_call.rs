@@ -1,12 +1,12 @@
 //! `wamp_call`: calls a procedure over the realm's pool.
 
-use super::{ActionError, Failure, list, map, millis, refuse_extensions, text};
+use super::outgoing::{Outgoing, prepare};
+use super::{ActionError, Failure};
 use crate::mops::Context;
 use crate::spec::WampAction;
-use crate::uri::{Uri, UriCheck};
+use crate::uri::Uri;
 use crate::value::{Map, Value};
 use crate::wamp::client::Call;
-use crate::wamp::message::Payload;
 use crate::wamp::pool::Pools;
 
 /// Calls, and yields `request_id`, `details`, `args` and `kwargs`.
@@ -20,24 +20,20 @@ pub(super) async fn run(
     context: &Context<'_>,
     pools: &Pools,
 ) -> Result<Map, ActionError> {
-    let procedure = text(&action.uri, context, "procedure")?;
-    let options = map(&action.options, context, "options")?;
-    let args = list(&action.args, context, "args")?;
-    let kwargs = map(&action.kwargs, context, "kwargs")?;
-    let timeout = millis(&action.timeout, context, "timeout", 1)?;
-    let connect_timeout = millis(&action.connect_timeout, context, "connect_timeout", 0)?;
-
-    let procedure = Uri::parse(&procedure, UriCheck::Loose)
-        .map_err(|error| Failure::invalid_uri(format!("procedure: {error}")))?;
-    refuse_extensions(&options)?;
-
-    let call = Call {
-        procedure,
+    let Outgoing {
+        uri,
         options,
-        payload: Payload::new(args, kwargs),
+        payload,
+        timeout,
+        connect_timeout,
+        pool,
+    } = prepare(action, "procedure", realm, context, pools)?;
+    let call = Call {
+        procedure: uri,
+        options,
+        payload,
         timeout,
     };
-    let pool = pools.get(realm.as_str()).ok_or_else(|| no_pool(realm))?;
     let result = pool
         .call(call, connect_timeout)
         .await
@@ -49,9 +45,4 @@ pub(super) async fn run(
         ("args".to_owned(), args.into()),
         ("kwargs".to_owned(), kwargs.into()),
     ]))
-}
-
-pub(super) fn no_pool(realm: &Uri) -> Failure {
-    tracing::error!(realm.uri = %realm, "a route names a realm that has no sessions");
-    Failure::bad_gateway("The realm of this API has no sessions.")
 }
