@@ -3,6 +3,7 @@
 mod bodies;
 mod failures;
 mod http;
+mod logs;
 mod marketplace;
 mod methods;
 mod recovery;
