@@ -133,12 +133,23 @@ impl Failure {
     }
 
     /// Returns what the context's `action` shows: `error`, with everything of it inside.
-    pub fn to_action(&self, status_codes: &IndexMap<String, u16>) -> Value {
+    ///
+    /// A callee's details and arguments, which may be large, move there; what is left still words
+    /// a problem.
+    pub fn take_action(&mut self, status_codes: &IndexMap<String, u16>) -> Value {
+        let kwargs = if self.own {
+            self.kwargs.clone()
+        } else {
+            std::mem::take(&mut self.kwargs)
+        };
         let error = Map::from_iter([
             ("error_uri".to_owned(), self.error_uri.as_str().into()),
-            ("details".to_owned(), self.details.clone().into()),
-            ("args".to_owned(), self.args.clone().into()),
-            ("kwargs".to_owned(), self.kwargs.clone().into()),
+            (
+                "details".to_owned(),
+                std::mem::take(&mut self.details).into(),
+            ),
+            ("args".to_owned(), std::mem::take(&mut self.args).into()),
+            ("kwargs".to_owned(), kwargs.into()),
             (
                 "status_code".to_owned(),
                 i64::from(self.status(status_codes)).into(),

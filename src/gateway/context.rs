@@ -9,6 +9,7 @@
 use http::HeaderMap;
 use http::request::Parts;
 
+use crate::gateway::negotiate;
 use crate::mops::Template;
 use crate::value::{Map, Value};
 
@@ -123,7 +124,7 @@ pub struct RequestSource<'r> {
 
 /// A query string that is not text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the query parameter at place {0} is not UTF-8 after decoding")]
+#[error("query parameter {0} is not UTF-8 after decoding")]
 pub struct BadQuery(usize);
 
 impl RequestSource<'_> {
@@ -156,9 +157,10 @@ impl RequestSource<'_> {
             headers(&self.parts.headers).into()
         });
         set(F::LANGUAGE, "language", &|| {
-            let accepted = self.parts.headers.get(http::header::ACCEPT_LANGUAGE);
-            let accepted = accepted.and_then(|value| value.to_str().ok());
-            crate::gateway::negotiate::language(accepted, self.languages).into()
+            let lines = self.parts.headers.get_all(http::header::ACCEPT_LANGUAGE);
+            let lines = lines.iter().filter_map(|line| line.to_str().ok());
+            let accepted = lines.collect::<Vec<_>>().join(",");
+            negotiate::language(&accepted, self.languages).into()
         });
         set(F::QUERY_STRING, "query_string", &|| {
             uri.query().unwrap_or_default().into()
@@ -279,6 +281,27 @@ mod tests {
             gather("/", RequestFields::HEADERS),
             r#"{"headers":{"x-one":"1, 2"}}"#
         );
+    }
+
+    #[test]
+    fn the_language_is_looked_for_in_every_line() {
+        let (parts, ()) = http::Request::get("/")
+            .header("accept-language", "fr")
+            .header("accept-language", "de;q=0.5, es;q=0.6")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let source = RequestSource {
+            parts: &parts,
+            id: "r1",
+            scheme: "http",
+            host: "example.org",
+            port: 8080,
+            peername: "127.0.0.1:5000",
+            languages: &["en".to_owned(), "de".to_owned()],
+        };
+        let request = Value::from(source.gather(RequestFields::LANGUAGE).unwrap());
+        assert_eq!(request.to_string(), r#"{"language":"de"}"#);
     }
 
     #[test]

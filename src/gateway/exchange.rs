@@ -266,13 +266,13 @@ impl Exchange<'_> {
                     // The client cannot read the outcome, so for it the action has failed.
                     Err(AnswerError::Encode(error)) => {
                         let failure = Failure::bad_gateway(error.to_string());
-                        self.fail(endpoint, media_type, &failure, &context, trace)
+                        self.fail(endpoint, media_type, failure, &context, trace)
                     }
                     Err(error) => Err(error.into()),
                 }
             }
             Err(ActionError::Failed(failure)) => {
-                self.fail(endpoint, media_type, &failure, &context, trace)
+                self.fail(endpoint, media_type, *failure, &context, trace)
             }
             Err(ActionError::Template(error)) => Err(Refusal::Template(error)),
         }
@@ -293,16 +293,16 @@ impl Exchange<'_> {
         &self,
         endpoint: &Endpoint,
         media_type: &str,
-        failure: &Failure,
+        mut failure: Failure,
         context: &Context<'_>,
         trace: &mut Trace,
     ) -> Result<Response, Refusal> {
         trace.error_uri = Some(failure.error_uri.clone());
         let operation = &*endpoint.operation;
-        let action = failure.to_action(&operation.version.status_codes);
+        let action = failure.take_action(&operation.version.status_codes);
         let context = context.clone().data("action", &action);
         Ok(answer::failure(
-            operation, media_type, failure, &context, &self.id,
+            operation, media_type, &failure, &context, &self.id,
         )?)
     }
 

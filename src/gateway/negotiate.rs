@@ -67,10 +67,10 @@ fn better<'p>(rated: impl Iterator<Item = (&'p str, u16)>) -> Option<&'p str> {
 /// A range that fits nothing is shortened from its end (`en-GB` to `en`), in the order of the
 /// client's preference; `*` takes the first language that was not excluded by `q=0`. Empty when
 /// there are no languages at all.
-pub fn language<'l, S: AsRef<str>>(accept_language: Option<&str>, languages: &'l [S]) -> &'l str {
+pub fn language<'l, S: AsRef<str>>(accept_language: &str, languages: &'l [S]) -> &'l str {
     let known = || languages.iter().map(AsRef::as_ref);
     let default = known().next().unwrap_or_default();
-    let mut ranges: Vec<(&str, u16)> = elements(accept_language.unwrap_or_default()).collect();
+    let mut ranges: Vec<(&str, u16)> = elements(accept_language).collect();
     // Stable: of equal wishes the first goes first.
     ranges.sort_by_key(|&(_, quality)| std::cmp::Reverse(quality));
     let is_excluded = |tag: &str| {
@@ -277,22 +277,21 @@ mod tests {
     fn a_language_is_looked_up_from_the_longest_range_to_the_shortest() {
         let known = ["en", "de", "zh-Hant"];
         for (accept, expected) in [
-            (None, "en"),
-            (Some(""), "en"),
-            (Some("de"), "de"),
-            (Some("DE-at"), "de"),
-            (Some("fr"), "en"),
-            (Some("fr, de;q=0.1"), "de"),
-            (Some("de;q=0.3, en-GB;q=0.8"), "en"),
-            (Some("zh-Hant-x-own"), "zh-Hant"),
-            (Some("zh"), "en"),
-            (Some("*"), "en"),
-            (Some("en;q=0, *"), "de"),
-            (Some("fr, *;q=0.5, en;q=0"), "de"),
-            (Some("de;q=9"), "en"),
+            ("", "en"),
+            ("de", "de"),
+            ("DE-at", "de"),
+            ("fr", "en"),
+            ("fr, de;q=0.1", "de"),
+            ("de;q=0.3, en-GB;q=0.8", "en"),
+            ("zh-Hant-x-own", "zh-Hant"),
+            ("zh", "en"),
+            ("*", "en"),
+            ("en;q=0, *", "de"),
+            ("fr, *;q=0.5, en;q=0", "de"),
+            ("de;q=9", "en"),
         ] {
             assert_eq!(language(accept, &known), expected, "{accept:?}");
         }
-        assert_eq!(language(Some("de"), &[] as &[&str]), "");
+        assert_eq!(language("de", &[] as &[&str]), "");
     }
 }

@@ -77,7 +77,9 @@ const INVALID_EXPRESSION: &str = "bondy.error.http_gateway.invalid_expression";
 /// Words a refusal for the caller and logs what the caller must not see.
 pub fn rescue(refusal: Refusal) -> Problem {
     match refusal {
-        Refusal::BadPath(error) => Problem::new(StatusCode::BAD_REQUEST).detail(error.to_string()),
+        Refusal::BadPath(error) => {
+            Problem::new(StatusCode::BAD_REQUEST).detail(format!("{error}."))
+        }
         Refusal::NoRoute => Problem::new(StatusCode::NOT_FOUND),
         Refusal::NoMethod { allow } => Problem::new(StatusCode::METHOD_NOT_ALLOWED).allow(&allow),
         Refusal::UnsupportedMediaType { method, accepts } => {
@@ -87,7 +89,9 @@ pub fn rescue(refusal: Refusal) -> Problem {
         }
         Refusal::NotAcceptable { provides } => Problem::new(StatusCode::NOT_ACCEPTABLE)
             .detail(format!("The answer can be {}.", provides.join(", "))),
-        Refusal::BadQuery(error) => Problem::new(StatusCode::BAD_REQUEST).detail(error.to_string()),
+        Refusal::BadQuery(error) => {
+            Problem::new(StatusCode::BAD_REQUEST).detail(format!("{error}."))
+        }
         Refusal::Body(error) => error.into_problem(),
         Refusal::Undecodable(error) => error.into_problem(),
         Refusal::Template(error) => template(&error),
