@@ -241,6 +241,9 @@ impl Exchange<'_> {
             read_bytes: operation.body_read_bytes,
         };
         let bytes = body::read(body, limits).await?;
+        if body_type.is_none() && !bytes.is_empty() {
+            return Err(self.unsupported(&operation.accepts));
+        }
         if endpoint.fields.has(RequestFields::BODY_LENGTH) {
             request.insert("body_length".to_owned(), Value::from(bytes.len() as u64));
         }
@@ -320,10 +323,16 @@ impl Exchange<'_> {
             .and_then(|value| value.to_str().ok());
         match found {
             Some(found) if negotiate::takes(accepts, found) => Ok(Some(found)),
-            _ => Err(Refusal::UnsupportedMediaType {
-                method: self.parts.method.clone(),
-                accepts: accepts.to_vec(),
-            }),
+            // In chunks: whether there is a body at all is known when it was read.
+            None if body.size_hint().exact().is_none() => Ok(None),
+            _ => Err(self.unsupported(accepts)),
+        }
+    }
+
+    fn unsupported(&self, accepts: &[String]) -> Refusal {
+        Refusal::UnsupportedMediaType {
+            method: self.parts.method.clone(),
+            accepts: accepts.to_vec(),
         }
     }
 

@@ -18,6 +18,7 @@ const SPEC: &str = r#"{
             "bindings": "{{request.bindings}}", "path": "{{request.path}}"}}}},
         "/query": {"get": {"action": {"type": "static",
             "body": "{{request.query_params |> size}}"}}},
+        "/length": {"post": {"action": {"type": "static", "body": "{{request.body_length}}"}}},
         "/headers": {"get": {"action": {"type": "static", "body": "{{request.headers}}"}}}
     }}}
 }"#;
@@ -216,5 +217,29 @@ async fn headers_are_text_whatever_their_bytes() {
     assert!(answer.contains(r#""x-a":"1, 2""#), "{answer}");
     assert!(answer.contains("\"x-b\":\"\u{fffd}\""), "{answer}");
     assert!(answer.contains(r#""x-c":"grüß""#), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_none_when_there_are_none() {
+    let gateway = TestGateway::start(SPEC).await;
+    for (content_type, chunks, status) in [
+        ("", "0\r\n\r\n", 200),
+        ("", "1\r\n7\r\n0\r\n\r\n", 415),
+        (
+            "content-type: application/json\r\n",
+            "1\r\n7\r\n0\r\n\r\n",
+            200,
+        ),
+        ("content-type: text/plain\r\n", "1\r\n7\r\n0\r\n\r\n", 415),
+    ] {
+        let request = format!(
+            "POST /length HTTP/1.1\r\nhost: example.org\r\ntransfer-encoding: chunked\r\n\
+             {content_type}connection: close\r\n\r\n{chunks}"
+        );
+        let text = raw(&gateway, request.as_bytes()).await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(text.starts_with(&expected), "{request}: {text}");
+    }
     gateway.stop().await;
 }
