@@ -12,6 +12,7 @@ use crate::app::{App, Plan, StopSignals};
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, DEFAULT_FILE, Override, Router, Sources};
 use crate::devrouter::{self, DevRouterConfig};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::wamp::config::RouterConfig;
 
 /// Serves the APIs of a folder of specs.
@@ -114,22 +115,25 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         outside.print(&config.to_toml())?;
         return Ok(Outcome::Done);
     }
-    let catalog = load(&config, outside)?;
-    on_runtime(config.log, outside, serve(&config, &catalog))
+    let (catalog, errors) = load(&config, outside)?;
+    on_runtime(config.log, outside, serve(&config, &catalog, errors))
 }
 
-/// Reads both folders; what is wrong with one file keeps only that file from being served.
-fn load(config: &Config, outside: &Outside) -> anyhow::Result<Catalog> {
+/// Reads both folders; what is wrong with one file keeps only that file from being served. Returns
+/// also how many errors were reported.
+fn load(config: &Config, outside: &Outside) -> anyhow::Result<(Catalog, usize)> {
     let (specs, mut findings) = catalog::read_files(std::slice::from_ref(&config.specs_dir));
     let (realms, unread) = catalog::read_files(std::slice::from_ref(&config.realms_dir));
     findings.extend(unread);
     let catalog = Catalog::load_folders(&specs, &realms, &|name| outside.variable(name));
     findings.extend(catalog.findings().into_iter().cloned());
     outside.report(&findings)?;
-    Ok(catalog)
+    let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
+    let errors = findings.iter().filter(is_error).count();
+    Ok((catalog, errors))
 }
 
-async fn serve(config: &Config, catalog: &Catalog) -> anyhow::Result<Outcome> {
+async fn serve(config: &Config, catalog: &Catalog, errors: usize) -> anyhow::Result<Outcome> {
     let signals = StopSignals::listen().context("cannot listen for signals")?;
     let (router, sessions) = match &config.router {
         Router::Remote(sessions) => (None, sessions.clone()),
@@ -146,17 +150,12 @@ async fn serve(config: &Config, catalog: &Catalog) -> anyhow::Result<Outcome> {
         }
     };
     let app = App::start(Plan::new(catalog, config, &sessions)).await?;
-    let rejected = catalog
-        .specs
-        .iter()
-        .filter(|spec| spec.is_rejected())
-        .count();
     let routes = app.gateway().table.snapshot().len();
-    if rejected > 0 || routes == 0 {
+    if errors > 0 || routes == 0 {
         tracing::warn!(
             routes,
-            specs.rejected = rejected,
-            "{routes} routes, {rejected} specs refused"
+            specs.errors = errors,
+            "{routes} routes; errors in specs and realms: {errors}"
         );
     } else {
         tracing::info!(routes, "{routes} routes");

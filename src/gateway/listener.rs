@@ -66,6 +66,14 @@ pub enum BindError {
         /// As it was written.
         address: String,
     },
+    /// Another address of the same list has it.
+    #[error("cannot listen on {address}: {other}, listed before it, takes its connections already")]
+    Twice {
+        /// As it was written.
+        address: String,
+        /// The one that has it, as it was written.
+        other: String,
+    },
     /// A port below 1024, usually.
     #[error("cannot listen on {address}: this process may not (ports below 1024 need a privilege)")]
     Denied {
@@ -79,7 +87,7 @@ pub enum BindError {
         address: String,
     },
     /// Anything else, a malformed address among it.
-    #[error("cannot listen on {address}: {cause}")]
+    #[error("cannot listen on {address}")]
     Other {
         /// As it was written.
         address: String,
@@ -97,6 +105,27 @@ impl BindError {
             io::ErrorKind::PermissionDenied => Self::Denied { address },
             io::ErrorKind::AddrNotAvailable => Self::NotLocal { address },
             _ => Self::Other { address, cause },
+        }
+    }
+
+    /// Tells an address that somebody else has from one that we have ourselves: most likely both
+    /// `0.0.0.0` and `[::]` are listed, as other servers want it. Here the second takes both kinds.
+    fn or_twice(self, listed: &[String], bound: &[SocketAddr]) -> Self {
+        let Self::InUse { address } = self else {
+            return self;
+        };
+        let (host, port) = address.rsplit_once(':').unwrap_or_default();
+        let takes_all = |host: &str| matches!(host, "0.0.0.0" | "[::]");
+        let other = listed.iter().zip(bound).find(|(other, local)| {
+            local.port().to_string() == port
+                && (local.ip().is_unspecified() || takes_all(host) || **other == address)
+        });
+        match other {
+            Some((other, _)) => Self::Twice {
+                other: other.clone(),
+                address,
+            },
+            None => Self::InUse { address },
         }
     }
 }
@@ -119,8 +148,13 @@ impl Listener {
         let mut sockets = Vec::with_capacity(config.listen.len());
         let mut local_addrs = Vec::with_capacity(config.listen.len());
         for address in &config.listen {
-            let bound = bind(address).await;
-            let (socket, local) = bound.map_err(|cause| BindError::new(address, cause))?;
+            let (socket, local) = match bind(address).await {
+                Ok(bound) => bound,
+                Err(cause) => {
+                    let error = BindError::new(address, cause);
+                    return Err(error.or_twice(&config.listen, &local_addrs));
+                }
+            };
             local_addrs.push(local);
             sockets.push(socket);
         }

@@ -196,6 +196,19 @@ async fn listens_on_every_address() {
 }
 
 #[tokio::test]
+async fn an_address_that_another_one_covers_is_not_blamed_on_others() {
+    let probe = TcpListener::bind("[::]:0").await.unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    let config = Config {
+        listen: vec![format!("[::]:{port}"), format!("0.0.0.0:{port}")],
+        ..Config::default()
+    };
+    let error = Listener::bind(config).await.unwrap_err();
+    assert!(matches!(error, BindError::Twice { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
