@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Lines wait here: some thousands of them.
 const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
+/// How long lines may gather before they are written: under load a hundred of them cost one write.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// Where lines are put. Cheap to clone; each `write` is one line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sink(Arc<Shared>);
@@ -71,8 +74,12 @@ impl Write for Sink {
         if state.lines.len() + line.len() > MAX_BUFFERED_BYTES {
             state.dropped += 1;
         } else {
+            // Else the thread looks by itself: to wake it is a system call.
+            let is_waiting = state.lines.is_empty() && !state.is_writing;
             state.lines.extend_from_slice(line);
-            self.0.filled.notify_one();
+            if is_waiting {
+                self.0.filled.notify_one();
+            }
         }
         Ok(line.len())
     }
@@ -93,7 +100,9 @@ impl Shared {
             }
             let nothing = |state: &mut State| state.lines.is_empty();
             let filled = self.filled.wait_while(state, nothing);
-            let mut state = filled.unwrap_or_else(PoisonError::into_inner);
+            let state = filled.unwrap_or_else(PoisonError::into_inner);
+            let gathered = self.filled.wait_timeout(state, GATHER);
+            let (mut state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
             mem::swap(&mut lines, &mut state.lines);
             state.is_writing = true;
             let dropped = mem::take(&mut state.dropped);
