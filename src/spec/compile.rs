@@ -177,11 +177,6 @@ impl PathCompiler<'_, '_> {
                 hosts: hosts.clone(),
                 paths: paths.clone(),
                 method: method.clone(),
-                // Schemes with an error may be any.
-                schemes: settings.schemes.unwrap_or(Schemes {
-                    http: true,
-                    https: true,
-                }),
                 at: node.id,
                 name: format!(
                     "{} {pattern} of `{}` {}",

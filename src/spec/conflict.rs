@@ -2,7 +2,7 @@
 //!
 //! They are looked for among the paths as they are written, so also beside other errors.
 //!
-//! Reference: `api-spec.md`, "Matching".
+//! Reference: `api-spec.md`, "Matching" and "Order of a request".
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use http::Method;
 use crate::diagnostic::{Code, Diagnostic, SourceId};
 use crate::document::Document;
 
-use super::route::{HostPattern, PathPattern, Schemes, Segment};
+use super::route::{HostPattern, PathPattern, Segment};
 
 /// One declared operation and what it would match.
 #[derive(Debug)]
@@ -19,7 +19,6 @@ pub(super) struct Claim {
     pub(super) hosts: Vec<HostPattern>,
     pub(super) paths: Vec<PathPattern>,
     pub(super) method: Method,
-    pub(super) schemes: Schemes,
     /// The operation in its document.
     pub(super) at: SourceId,
     /// What it is called in a message.
@@ -37,22 +36,21 @@ type Shape<'c> = (HostPattern, PathPattern, &'c Method);
 
 /// Compares claims, those of the first document first. Returns findings with the index of the
 /// document that they are about: the later one of each pair, as what is there already stays.
+///
+/// Schemes do not tell routes apart: a request has its route before its scheme is looked at.
 pub(super) fn find(documents: &[Claims<'_>]) -> Vec<(usize, Diagnostic)> {
-    let mut held: HashMap<Shape<'_>, Vec<(usize, &Claim)>> = HashMap::new();
+    let mut held: HashMap<Shape<'_>, (usize, &Claim)> = HashMap::new();
     let mut reported = HashSet::new();
     let mut findings = Vec::new();
     for (index, claims) in documents.iter().enumerate() {
         for claim in &claims.claims {
             for (host, path) in shapes(claim) {
-                let holders = held.entry((host, path, &claim.method)).or_default();
-                let overlapping = |(holder_index, holder): &&(usize, &Claim)| {
-                    (*holder_index, holder.at) != (index, claim.at)
-                        && overlap(holder.schemes, claim.schemes)
-                };
-                if let Some((holder_index, holder)) = holders.iter().find(overlapping)
-                    && reported.insert((*holder_index, holder.at, index, claim.at))
-                {
-                    let other = &documents[*holder_index];
+                let (holder_index, holder) = *held
+                    .entry((host, path, &claim.method))
+                    .or_insert((index, claim));
+                let is_other = (holder_index, holder.at) != (index, claim.at);
+                if is_other && reported.insert((holder_index, holder.at, index, claim.at)) {
+                    let other = &documents[holder_index];
                     let place = other.document.location_of_key(holder.at);
                     let message = format!(
                         "{} matches the same requests as {} at {place}",
@@ -62,15 +60,10 @@ pub(super) fn find(documents: &[Claims<'_>]) -> Vec<(usize, Diagnostic)> {
                     let finding = Diagnostic::error(Code::RouteConflict, location, message);
                     findings.push((index, finding));
                 }
-                holders.push((index, claim));
             }
         }
     }
     findings
-}
-
-fn overlap(one: Schemes, other: Schemes) -> bool {
-    (one.http && other.http) || (one.https && other.https)
 }
 
 fn shapes(claim: &Claim) -> impl Iterator<Item = (HostPattern, PathPattern)> {
