@@ -555,6 +555,10 @@ impl Findings {
     }
 }
 
+/// Names that are compared at most for a hint: a document with thousands of names may have as many
+/// mistakes.
+const MOST_COMPARED: usize = 500;
+
 /// Returns the one of `known` that `found` was most likely meant to be; none if none is near.
 pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = found.to_lowercase();
@@ -562,6 +566,7 @@ pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let limit = (found.chars().count() / 3).max(1);
     known
         .into_iter()
+        .take(MOST_COMPARED)
         .map(|name| (strsim::osa_distance(&folded, &name.to_lowercase()), name))
         .filter(|(distance, name)| *distance <= limit && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)

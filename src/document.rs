@@ -13,6 +13,7 @@ mod toml;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use indexmap::IndexMap;
 
@@ -37,6 +38,9 @@ pub struct Document {
     notes: Vec<Diagnostic>,
     /// What was laid over it: the first id of each, in rising order.
     layers: Vec<(u32, Document)>,
+    /// Bytes that are not to be shown, in rising order. Looked for with the first finding: most
+    /// documents have none, and those with thousands must not be searched for each.
+    secrets: OnceLock<Vec<Range<u32>>>,
 }
 
 /// One value of a document.
@@ -318,22 +322,22 @@ impl Document {
             text: &self.text,
             line_starts: &self.line_starts,
         };
-        let mut location = source.location(range, &self.secrets());
+        let mut location = source.location(range, self.secrets());
         location.pointer = self.pointer(id);
         location
     }
 
-    /// Bytes that are not to be shown. Looked for when a finding is made, which is seldom.
-    fn secrets(&self) -> Vec<Range<u32>> {
+    fn secrets(&self) -> &[Range<u32>] {
         let secret = |place: &&Place| match &place.step {
             Step::Member(key, _) => SECRET_KEYS.contains(&key.as_str()),
             Step::Item(_) | Step::Root => false,
         };
-        self.places
-            .iter()
-            .filter(secret)
-            .map(|place| place.value.clone())
-            .collect()
+        self.secrets.get_or_init(|| {
+            let places = self.places.iter().filter(secret);
+            let mut ranges: Vec<_> = places.map(|place| place.value.clone()).collect();
+            ranges.sort_by_key(|range| range.start);
+            ranges
+        })
     }
 }
 
@@ -400,8 +404,10 @@ impl Source<'_> {
             .partition_point(|start| *start <= range.start)
             .max(1);
         let line_start = self.line_starts[line - 1] as usize;
-        let rest = &self.text[line_start..];
-        let length = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        // The next line's start rather than a search: a line may be megabytes long.
+        let line_end = self.line_starts.get(line).map(|next| *next as usize);
+        let rest = &self.text[line_start..line_end.unwrap_or(self.text.len())];
+        let length = rest.trim_end_matches(['\n', '\r']).len();
         let start = (range.start as usize).saturating_sub(line_start);
         let end = (range.end as usize).saturating_sub(line_start).min(length);
         let shown = hide(&rest[..length], line_start, secrets);
@@ -503,6 +509,7 @@ impl<'t> Builder<'t> {
             substituted: HashMap::new(),
             notes: self.notes,
             layers: Vec::new(),
+            secrets: OnceLock::new(),
         }
     }
 }

@@ -360,7 +360,13 @@ impl Builder {
             .map(|n| at + n)
         {
             let end = scan(text, start);
-            let rest = text.get(start..).unwrap_or_default();
+            // Only as far as the tag goes: pest counts lines and columns of all that it is given,
+            // once for each tag that is wrong.
+            let until = match end {
+                End::Closed(end) => end,
+                End::Unclosed { .. } => text.len(),
+            };
+            let rest = text.get(start..until).unwrap_or_default();
             at = match (Grammar::parse(Rule::tag, rest), end) {
                 (Ok(mut pairs), _) => match pairs.next() {
                     Some(tag) => {

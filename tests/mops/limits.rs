@@ -75,6 +75,19 @@ fn hostile_nesting_is_refused_before_it_recurses() {
     });
 }
 
+/// Each tag is parsed by itself where one is wrong: that must not read the rest of the text again.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is real time that this is about"
+)]
+fn thousands_of_mistakes_in_one_text_are_found_in_seconds() {
+    let start = std::time::Instant::now();
+    let errors = parse(&"{{a..b}} text ".repeat(5_000)).unwrap_err();
+    assert_eq!(errors.len(), 5_000);
+    assert!(start.elapsed() < std::time::Duration::from_secs(10));
+}
+
 #[test]
 fn json_nests_as_deep_as_allowed_and_no_deeper() {
     let nested = |levels| {

@@ -330,6 +330,33 @@ fn ten_thousand_routes_load_in_seconds() {
     assert_eq!(operations.len(), 10_000);
 }
 
+/// As a program may write it, on one line: each finding looks only at what is near it.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is real time that this is about"
+)]
+fn thousands_of_mistakes_are_reported_in_seconds() {
+    let path = |index: usize| {
+        format!(
+            r#""/p{index}/:id": {{"get": {{"action": {{"type": "static"}}, "respons": {{}}}}}},
+               "/p{index}/:x": {{"get": {{"action": {{"type": "static", "body": "{{{{a |> b}}}}"}}}}}}"#
+        )
+    };
+    let paths: Vec<String> = (0..2_000).map(path).collect();
+    let text = format!(
+        r#"{{"id": "x", "host": "_", "realm_uri": "com.example.realm", "versions": {{"1": {{
+            "base_path": "/", "paths": {{{}}}}}}}}}"#,
+        paths.join(",")
+    )
+    .replace('\n', " ");
+    let start = Instant::now();
+    let spec = load("mistaken", &text);
+    let elapsed = start.elapsed();
+    assert_eq!(spec.findings.len(), 6_000);
+    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
+}
+
 /// Every value of the sample replaced by something else, one at a time: whatever stands where, the
 /// load ends, and what is refused says where.
 #[test]
