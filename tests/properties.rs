@@ -88,7 +88,9 @@ mod mops {
                     ArgumentKind::Count => "1".to_owned(),
                     ArgumentKind::Map => "$map".to_owned(),
                     ArgumentKind::Keys => "[a, b]".to_owned(),
-                    ArgumentKind::Key | ArgumentKind::Text => "a".to_owned(),
+                    ArgumentKind::Key | ArgumentKind::Text | ArgumentKind::Separator => {
+                        "a".to_owned()
+                    }
                     ArgumentKind::Any => given,
                 };
                 match (function.arguments.len(), choice % 4) {

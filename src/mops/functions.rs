@@ -32,7 +32,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-use super::error::{Error, ErrorKind};
+use super::error::{EMPTY_TEXT, Error, ErrorKind};
 use super::print::render;
 use crate::diagnostic::Span;
 use crate::value::Value;
@@ -74,8 +74,10 @@ pub enum ArgumentKind {
     Any,
     /// A text, or an integer that is taken as text: a key of a map.
     Key,
-    /// A text that is not empty.
+    /// A text.
     Text,
+    /// A text that is not empty: the empty one is everywhere, so nothing can be split at it.
+    Separator,
     /// A number from zero, or a text of one.
     Count,
     /// A list of keys.
@@ -288,10 +290,12 @@ impl Function {
                 return Ok(());
             }
             ArgumentKind::Key => "a key",
-            ArgumentKind::Text if value.as_text().is_some_and(|text| !text.is_empty()) => {
+            ArgumentKind::Text if value.as_text().is_some() => return Ok(()),
+            ArgumentKind::Text => "a text",
+            ArgumentKind::Separator if value.as_text().is_some_and(|text| !text.is_empty()) => {
                 return Ok(());
             }
-            ArgumentKind::Text => "a text that is not empty",
+            ArgumentKind::Separator => "a text that is not empty",
             ArgumentKind::Count if number::count(value).is_some() => return Ok(()),
             ArgumentKind::Count => "a number from zero",
             ArgumentKind::Keys => match value {
@@ -311,7 +315,11 @@ impl Function {
             function: self.name,
             argument: argument.name,
             expected,
-            found: value.type_name(),
+            found: if value.is_empty_text() {
+                EMPTY_TEXT
+            } else {
+                value.type_name()
+            },
         })
     }
 

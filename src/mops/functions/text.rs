@@ -2,14 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Argument, ArgumentKind, Arguments, Effects, Example, Function, Output, Refusal};
+use super::{ArgumentKind, Arguments, Effects, Example, Function, Output, Refusal, required};
 use crate::value::Value;
-
-const SEPARATOR: &[Argument] = &[Argument {
-    name: "sep",
-    kind: ArgumentKind::Text,
-    is_optional: false,
-}];
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function {
@@ -88,13 +82,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "join",
         operand: "list",
-        arguments: SEPARATOR,
+        arguments: &[required("sep", ArgumentKind::Text)],
         description: "the items' texts in one, with `sep` between them",
         examples: &[
             Example {
                 input: r#"["a", "b", 3]"#,
                 template: "{{x |> join(', ')}}",
                 output: Output::Is("\"a, b, 3\""),
+            },
+            Example {
+                input: r#"["a", "b"]"#,
+                template: "{{x |> join('')}}",
+                output: Output::Is("\"ab\""),
             },
             Example {
                 input: "[]",
@@ -109,7 +108,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "split",
         operand: "text",
-        arguments: SEPARATOR,
+        arguments: &[required("sep", ArgumentKind::Separator)],
         description: "the list of the texts between each `sep`",
         examples: &[
             Example {
@@ -121,7 +120,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 input: "\"abc\"",
                 template: "{{x |> split('')}}",
                 output: Output::Fails(
-                    "`split` expects a text that is not empty as `sep`, found text",
+                    "`split` expects a text that is not empty as `sep`, found empty text",
                 ),
             },
         ],
