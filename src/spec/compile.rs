@@ -418,9 +418,20 @@ impl PathCompiler<'_, '_> {
             options: or_empty_map(options),
             args: args.unwrap_or_else(|| Template::literal(Vec::new())),
             kwargs: kwargs.unwrap_or_else(|| Template::literal(Map::new())),
-            timeout: timeout.map_or_else(|| settings.timeout.clone(), |given| given.template),
-            connect_timeout: connect_timeout
-                .map_or_else(|| settings.connect_timeout.clone(), |given| given.template),
+            timeout: self.own_or_inherited(timeout, &settings.timeout),
+            connect_timeout: self.own_or_inherited(connect_timeout, &settings.connect_timeout),
+        }
+    }
+
+    /// Returns what the action says itself, else what the path says. Only then does it matter what
+    /// the path's template needs, so that is checked here.
+    fn own_or_inherited(&self, own: Option<Given>, inherited: &Template) -> Template {
+        match own {
+            Some(given) => given.template,
+            None => {
+                self.check_paths(inherited, Moment::Action);
+                inherited.clone()
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::mops::{Aliases, Scope, Template, TemplateMap};
 use crate::uri::{Uri, UriCheck};
 use crate::value::{Map, Value};
 
-use super::item::{At, BROKEN, Given, Reading};
+use super::item::{At, BROKEN, Given, Reading, broken};
 use super::model::{Inheritable, Members};
 use super::status;
 use super::validate;
@@ -53,7 +53,7 @@ impl Inherited {
         let mut variables = TemplateMap::new();
         let mut defaults = built_in_defaults();
         let mut places = HashMap::new();
-        let mut own_codes = TemplateMap::new();
+        let mut raw_codes = built_in_codes();
         let mut code_places = HashMap::new();
         for level in [api, version] {
             merge(
@@ -66,29 +66,32 @@ impl Inherited {
             merge(
                 reading,
                 level.status_codes,
-                &mut own_codes,
+                &mut raw_codes,
                 &mut code_places,
             );
         }
-        let mut codes: IndexMap<String, u16> = status::TABLE
-            .iter()
-            .map(|(uri, code)| ((*uri).to_owned(), *code))
-            .collect();
         let scope = later(Scope::new())
             .templates("variables", &variables)
             .templates("defaults", &defaults)
-            .templates("status_codes", &own_codes);
-        for (uri, template) in &own_codes {
-            let given = Given {
-                template: reading.partial(template, &scope),
-                at: code_places[uri].clone(),
+            .templates("status_codes", &raw_codes);
+        let mut codes = IndexMap::new();
+        let mut rows = Vec::new();
+        for (uri, template) in &raw_codes {
+            let code = match code_places.get(uri) {
+                Some(at) => {
+                    let template = reading.partial(template, &scope);
+                    let at = at.clone();
+                    status_code(reading, uri, &Given { template, at })
+                }
+                None => template.as_literal().and_then(validate::status_of),
             };
-            codes.extend(status_code(reading, uri, &given).map(|code| (uri.clone(), code)));
+            codes.extend(code.map(|code| (uri.clone(), code)));
+            // A row with an error is reported; it is there, for all that refers to it.
+            let row = code.map_or_else(broken, |code| Template::literal(i64::from(code)));
+            rows.push((uri.clone(), row));
         }
         drop(scope);
-        let values = codes.iter();
-        let values = values.map(|(uri, code)| (uri.clone(), Value::I64(i64::from(*code))));
-        let status_codes = Template::literal(values.collect::<Map>());
+        let status_codes = Template::map(rows);
         let raw = Inherited {
             variables,
             defaults,
@@ -185,6 +188,12 @@ fn status_code(reading: &Reading<'_>, uri: &str, given: &Given) -> Option<u16> {
         validate::refuse_status(reading, given, value);
     }
     code
+}
+
+/// Reference: `api-spec.md`, "Status of an error".
+fn built_in_codes() -> TemplateMap {
+    let row = |(uri, code): &(&str, u16)| ((*uri).to_owned(), Template::literal(i64::from(*code)));
+    status::TABLE.iter().map(row).collect()
 }
 
 /// Reference: `api-spec.md`, "Defaults object".

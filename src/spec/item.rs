@@ -160,7 +160,7 @@ impl<'d> Reading<'d> {
 }
 
 /// Makes the promise that stands for a template with an error.
-fn broken() -> Template {
+pub(super) fn broken() -> Template {
     Template::Pipe(Box::new(Pipeline {
         primary: Primary::Path(KeyPath {
             root: BROKEN.into(),
@@ -297,6 +297,11 @@ impl Given {
             self.report(reading, Code::LateTemplate, &message);
         } else {
             let found = type_name(&self.template);
+            // The type may be right and yet not the whole value known.
+            let found = match self.template {
+                Template::Literal(_) => found.to_owned(),
+                _ => format!("{found} that needs the request"),
+            };
             let message = format!("{key}found {found}, expected {expected}");
             self.report(reading, Code::WrongType, &message);
         }
