@@ -398,20 +398,30 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn location(&self, range: Range<u32>, secrets: &[Range<u32>]) -> Location {
-        let line = self
-            .line_starts
-            .partition_point(|start| *start <= range.start)
-            .max(1);
-        let line_start = self.line_starts[line - 1] as usize;
+    /// Returns the number of the line that holds a byte, and where it starts.
+    fn line(&self, at: u32) -> (usize, usize) {
+        let started = self.line_starts.partition_point(|start| *start <= at);
+        let line = started.max(1);
+        (line, self.line_starts[line - 1] as usize)
+    }
+
+    /// Returns a line, without its end.
+    fn line_text(&self, line: usize) -> &str {
+        let start = self.line_starts[line - 1] as usize;
         // The next line's start rather than a search: a line may be megabytes long.
-        let line_end = self.line_starts.get(line).map(|next| *next as usize);
-        let rest = &self.text[line_start..line_end.unwrap_or(self.text.len())];
-        let length = rest.trim_end_matches(['\n', '\r']).len();
+        let end = self.line_starts.get(line).map(|next| *next as usize);
+        self.text[start..end.unwrap_or(self.text.len())].trim_end_matches(['\n', '\r'])
+    }
+
+    fn location(&self, range: Range<u32>, secrets: &[Range<u32>]) -> Location {
+        let (line, line_start) = self.line(range.start);
+        let text = self.line_text(line);
         let start = (range.start as usize).saturating_sub(line_start);
-        let end = (range.end as usize).saturating_sub(line_start).min(length);
-        let shown = hide(&rest[..length], line_start, secrets);
-        let before = rest.get(..start).unwrap_or(rest);
+        let end = (range.end as usize)
+            .saturating_sub(line_start)
+            .min(text.len());
+        let shown = hide(text, line_start, secrets);
+        let before = text.get(..start).unwrap_or(text);
         Location {
             file: self.file.map(str::to_owned),
             pointer: String::new(),
@@ -420,6 +430,18 @@ impl Source<'_> {
             excerpt: Some(Box::new(Excerpt::new(&shown, start, end))),
         }
     }
+}
+
+/// Returns where the value under a key begins, by the looks of the text alone: after the key come
+/// perhaps a quote and a space, then a colon or an equals sign.
+fn after_key(line: &str, key: &str) -> Option<usize> {
+    line.match_indices(key).find_map(|(at, _)| {
+        let rest = &line[at + key.len()..];
+        let value = rest
+            .trim_start_matches(['"', '\'', ' ', '\t'])
+            .strip_prefix([':', '='])?;
+        Some(line.len() - value.len())
+    })
 }
 
 /// Replaces secrets by asterisks, as many bytes, so that the caret stays in place.
@@ -495,7 +517,16 @@ impl<'t> Builder<'t> {
             text: self.text,
             line_starts: &self.line_starts,
         };
-        source.location(narrow(start)..narrow(end), &[])
+        // A text that is broken has no tree to tell where its secrets are: what follows such a key
+        // on the line may be one.
+        let (line, line_start) = source.line(narrow(start));
+        let text = source.line_text(line);
+        let first_secret = SECRET_KEYS
+            .iter()
+            .filter_map(|key| after_key(text, key))
+            .min();
+        let secret = first_secret.map(|at| narrow(line_start + at)..narrow(self.text.len()));
+        source.location(narrow(start)..narrow(end), secret.as_slice())
     }
 
     fn finish(self, root: Node) -> Document {
@@ -608,6 +639,34 @@ mod tests {
         assert_eq!(marked(&locate("{{tag}}")), "{{tag}}");
         assert_eq!(marked(&locate("longer")), "${HOME}");
         assert_eq!(marked(&locate("b def")), "b ${NO:-def}");
+    }
+
+    #[test]
+    fn a_broken_text_does_not_show_what_stands_under_a_secrets_key() {
+        let shown = |outcome: Result<Document, Vec<Diagnostic>>| {
+            let finding = match outcome {
+                Ok(document) => document.notes()[0].clone(),
+                Err(findings) => findings[0].clone(),
+            };
+            finding.render(false)
+        };
+        for text in [
+            r#"{"secret": "hunter2" "x"}"#,
+            r#"{"a": 1, "secret": hunter2}"#,
+            r#"{"secret" : "hunter2}"#,
+            r#"{"a": 1, "a": 2, "secret": "hunter2"}"#,
+        ] {
+            let rendered = shown(Document::parse_json(None, text));
+            assert!(!rendered.contains("hunter2"), "{rendered}");
+            assert!(rendered.contains("secret"), "{rendered}");
+        }
+        let rendered = shown(Document::parse_toml(None, "auth = { 'secret'= \"hunter2 }"));
+        assert!(!rendered.contains("hunter2"), "{rendered}");
+        let rendered = shown(Document::parse_json(
+            None,
+            r#"{"path": "/oauth/token", "shown"}"#,
+        ));
+        assert!(rendered.contains(r#""shown"}"#), "{rendered}");
     }
 
     #[test]
