@@ -20,7 +20,7 @@ use crate::wamp::options;
 use super::conflict::Claim;
 use super::inherit::Inherited;
 use super::item::{At, Fields, Given, Item, Reading};
-use super::model::{self, ApiSpec, PathSpec, VersionSpec};
+use super::model::{self, ApiSpec, Inheritable, PathSpec, VersionSpec};
 use super::route::{
     Action, HostPattern, OnError, OnResult, Operation, PathPattern, Response, Route, Schemes,
     Segment, Version, WampAction,
@@ -60,6 +60,10 @@ pub(super) fn compile(
         findings.push(finding.with_nearest(realm.as_str(), known));
     }
     let reading = Reading::new(document, findings);
+    if api.versions.is_empty() {
+        // Nothing uses what the API hands down: a mistake in it is still a mistake.
+        Inherited::of_version(&reading, &api.inherited, &Inheritable::default());
+    }
     for version in &api.versions {
         compile_version(&reading, &api, version, &mut compiled);
     }

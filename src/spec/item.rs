@@ -14,7 +14,7 @@ use crate::diagnostic::{
     Code, Diagnostic, Findings, Location, SourceId, Span, did_you_mean, nearest,
 };
 use crate::document::{Document, Node, NodeKind};
-use crate::mops::{self, KeyPath, Pipeline, Primary, Scope, Template};
+use crate::mops::{self, KeyPath, Part, Pipeline, Primary, Scope, Template};
 use crate::value::Value;
 
 /// Deepest nesting of JSON in one template.
@@ -92,7 +92,33 @@ impl<'d> Reading<'d> {
             Ok(template) => template,
             Err(error) => {
                 self.report_mops(&error);
+                self.report_others(template, scope);
                 broken()
+            }
+        }
+    }
+
+    /// Evaluation ends at its first error. The other parts of a list, a map or a text are evaluated
+    /// by themselves here, so that their errors come with it; what was reported is not again.
+    fn report_others(&self, template: &Template, scope: &Scope<'_>) {
+        match template {
+            Template::Literal(_) | Template::Pipe(_) => {}
+            Template::List(items) => {
+                for item in items {
+                    self.partial(item, scope);
+                }
+            }
+            Template::Map(entries) => {
+                for (_, item) in entries {
+                    self.partial(item, scope);
+                }
+            }
+            Template::Text(parts) => {
+                for part in parts {
+                    if let Part::Tag(tag) = part {
+                        self.partial(&Template::Pipe(Box::new(tag.clone())), scope);
+                    }
+                }
             }
         }
     }
