@@ -206,7 +206,7 @@ impl Exchange<'_> {
         if self.parts.method == Method::OPTIONS {
             return self.options(&found, trace);
         }
-        let Some(endpoint) = found.endpoint(&self.parts.method, self.scheme) else {
+        let Some(endpoint) = found.endpoint(&self.parts.method) else {
             let refusal = Refusal::NoMethod {
                 allow: found.methods(),
             };
@@ -372,7 +372,7 @@ impl Exchange<'_> {
     /// OPTIONS is the gateway's own answer; a spec's `options` operation gives it its headers.
     fn options(&self, found: &Match<'_, '_>, trace: &mut Trace) -> Response {
         let is_served = |endpoint: &&Arc<Endpoint>| endpoint.operation.schemes.serves(self.scheme);
-        let own = found.endpoint(&Method::OPTIONS, self.scheme);
+        let own = found.endpoint(&Method::OPTIONS);
         let own = own.filter(is_served);
         let Some(endpoint) = own.or_else(|| found.endpoints().find(is_served)) else {
             let any = found.endpoints().next();

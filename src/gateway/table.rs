@@ -244,22 +244,14 @@ impl RouteTable {
 
 impl<'t> Match<'t, '_> {
     /// Returns what serves `method`: HEAD is served by GET where there is no HEAD of its own.
-    ///
-    /// Two routes that share no scheme may have the same place and method; then it is the one that
-    /// serves `scheme`. One that does not is returned only where no other has the method.
-    pub fn endpoint(&self, method: &Method, scheme: &str) -> Option<&'t Arc<Endpoint>> {
-        let route = |method: &Method| {
-            let with_method = || self.place.routes.iter().filter(|it| it.method == method);
-            let serves = |route: &&PlacedRoute| route.endpoint.operation.schemes.serves(scheme);
-            with_method().find(serves).or_else(|| with_method().next())
+    pub fn endpoint(&self, method: &Method) -> Option<&'t Arc<Endpoint>> {
+        let route = |method: &Method| self.place.routes.iter().find(|it| it.method == method);
+        let implied = || {
+            (method == Method::HEAD)
+                .then(|| route(&Method::GET))
+                .flatten()
         };
-        route(method)
-            .or_else(|| {
-                (method == Method::HEAD)
-                    .then(|| route(&Method::GET))
-                    .flatten()
-            })
-            .map(|route| &route.endpoint)
+        route(method).or_else(implied).map(|route| &route.endpoint)
     }
 
     /// Returns every endpoint of the place, in the order of declaration.
@@ -345,7 +337,7 @@ mod tests {
             return "404".to_owned();
         };
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let Some(endpoint) = found.endpoint(&method, "http") else {
+        let Some(endpoint) = found.endpoint(&method) else {
             let methods = found.methods();
             let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
             return format!("405 {}", allow.join(","));

@@ -179,34 +179,3 @@ async fn default_headers_are_on_every_error_past_the_path_as_far_as_they_need_no
     assert_eq!(answer.header("content-type"), "", "of nothing");
     gateway.stop().await;
 }
-
-#[tokio::test]
-async fn routes_that_share_no_scheme_may_share_their_place() {
-    let spec = |id: &str, scheme: &str| {
-        format!(
-            r#"{{"id": "{id}", "host": "_", "realm_uri": "com.test",
-                "versions": {{"1": {{"base_path": "/", "paths": {{"/a": {{
-                    "schemes": ["{scheme}"],
-                    "get": {{"action": {{"type": "static", "body": "{scheme}"}}}},
-                    "options": {{"action": {{}}, "response": {{"on_result":
-                        {{"headers": {{"x-scheme": "{scheme}"}}}}}}}}}}}}}}}}}}"#
-        )
-    };
-    let gateway = TestGateway::changed(&spec("one", "https"), |plan| {
-        plan.routes
-            .extend(crate::support::routes(&spec("two", "http")));
-        let loopback = "127.0.0.0/8".parse().unwrap();
-        plan.trusted_proxies = wampgate::gateway::peer::TrustedProxies::new([loopback]);
-    })
-    .await;
-    for scheme in ["http", "https"] {
-        let headers = [("x-forwarded-proto", scheme)];
-        let answer = gateway.http.send("GET", "/a", &headers, "").await;
-        assert_eq!(answer.show(), format!("200 \"{scheme}\""));
-        let answer = gateway.http.send("HEAD", "/a", &headers, "").await;
-        assert_eq!(answer.status, 200);
-        let answer = gateway.http.send("OPTIONS", "/a", &headers, "").await;
-        assert_eq!(answer.header("x-scheme"), scheme);
-    }
-    gateway.stop().await;
-}
