@@ -91,7 +91,7 @@ codes! {
     TooDeep = "D002",
     /// A number does not fit in 64 bits or in a double.
     NumberRange = "D003",
-    /// A key is written twice in one map; the last one counts.
+    /// A key is written twice in one map; the last one counts. An error where the key guards something.
     DuplicateKey = "D004",
     /// A key that means nothing here, often a misspelt one.
     UnknownKey = "D005",

@@ -33,6 +33,10 @@ pub(super) fn parse(builder: Builder<'_>) -> Result<Document, Vec<Diagnostic>> {
 /// Boxed, as it is large and rare.
 type Parsed<T> = Result<T, Box<Diagnostic>>;
 
+/// Keys that guard something: of two the last would win, and an empty one open what the first
+/// closes. So a duplicate of them is an error, not a warning.
+const GUARDS: &[&str] = &["security", "auth", "grants"];
+
 struct Parser<'t> {
     builder: Builder<'t>,
     at: usize,
@@ -170,8 +174,12 @@ impl Parser<'_> {
                     entry.key(),
                     locate(first).line
                 );
-                let warning = Diagnostic::warning(Code::DuplicateKey, locate(second), message);
-                self.builder.notes.push(warning);
+                let finding = if GUARDS.contains(&entry.key().as_str()) {
+                    Diagnostic::error(Code::DuplicateKey, locate(second), message)
+                } else {
+                    Diagnostic::warning(Code::DuplicateKey, locate(second), message)
+                };
+                self.builder.notes.push(finding);
                 entry.insert(value);
             }
         }
