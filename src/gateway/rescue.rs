@@ -137,6 +137,10 @@ fn template(error: &mops::Error) -> Problem {
 /// Returns the place in the body, as a JSON Pointer fragment, of a path below `request.body`.
 fn body_pointer(within: &str, key: &str) -> Option<String> {
     let inside = within.trim_matches('`').strip_prefix("request.body")?;
+    if !inside.is_empty() && !inside.starts_with('.') {
+        // `request.body_length` is no place in the body.
+        return None;
+    }
     let escape = |key: &str| key.replace('~', "~0").replace('/', "~1");
     let path = inside.split('.').filter(|key| !key.is_empty()).chain([key]);
     Some(format!(
@@ -153,5 +157,19 @@ impl From<AnswerError> for Refusal {
             AnswerError::Header(detail) | AnswerError::Status(detail) => Self::BadAnswer(detail),
             AnswerError::Encode(error) => Self::Unencodable(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_names_a_place_in_the_body_and_nowhere_else() {
+        let pointer = |within: &str| body_pointer(within, "a/b");
+        assert_eq!(pointer("`request.body`").as_deref(), Some("#/a~1b"));
+        assert_eq!(pointer("`request.body.c.0`").as_deref(), Some("#/c/0/a~1b"));
+        assert_eq!(pointer("`request.body_length`"), None);
+        assert_eq!(pointer("`request.headers`"), None);
     }
 }
