@@ -176,9 +176,6 @@ codes! {
     RouterUrl = "R302",
     /// A duration that is not a number with a unit.
     BadDuration = "R303",
-
-    /// A configuration value that is not usable.
-    BadSetting = "C401",
 }
 
 impl fmt::Display for Code {
