@@ -2,7 +2,7 @@
 
 use super::frame::Elements;
 use super::{DecodeError, Reading, strict};
-use crate::uri::{Uri, UriCheck, check_wildcard};
+use crate::uri::{Match, Uri, UriCheck, UriPattern};
 use crate::value::{Map, Value};
 use crate::wamp::id::{
     MAX_ID, PublicationId, RegistrationId, RequestId, SessionId, SubscriptionId,
@@ -270,14 +270,12 @@ impl Reader {
         let (request, options) = self.request_and_options()?;
         let pattern = self.text(uri_name)?;
         if self.reading == Reading::Strict {
-            let is_exact = options
-                .get("match")
-                .is_none_or(|policy| policy.as_text() == Some("exact"));
-            let checked = if is_exact {
-                Uri::parse(&pattern, UriCheck::Loose).map(drop)
-            } else {
-                check_wildcard(&pattern, UriCheck::Loose)
-            };
+            // An unknown policy is refused with the options; until then it is read as the widest.
+            let policy = options.get("match").map_or(Match::Exact, |policy| {
+                let known = policy.as_text().and_then(Match::from_name);
+                known.unwrap_or(Match::Wildcard)
+            });
+            let checked = UriPattern::parse(&pattern, policy, UriCheck::Loose);
             self.answerable(checked.err().map(|error| format!("{uri_name}: {error}")))?;
         }
         Ok((request, options, pattern))
