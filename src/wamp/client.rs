@@ -331,6 +331,16 @@ impl Client {
         self.shared.in_flight()
     }
 
+    /// Returns how many requests have been written and wait for their answer.
+    pub fn pending(&self) -> usize {
+        self.shared.gauges.pending()
+    }
+
+    /// Returns how many requests have been given up whose answer may still come.
+    pub fn tombstones(&self) -> usize {
+        self.shared.gauges.tombstones()
+    }
+
     /// Returns whether the session takes requests.
     pub fn is_open(&self) -> bool {
         self.shared.is_accepting()

@@ -64,6 +64,7 @@ pub(crate) struct Shared {
     /// One number: were it two, a request that is about to be refused could be counted when the
     /// task looks whether it has drained, and nothing would wake it again.
     requests: AtomicUsize,
+    pub(crate) gauges: Gauges,
     ended: watch::Sender<Option<SessionError>>,
 }
 
@@ -130,6 +131,30 @@ pub(crate) struct Permit(Arc<Shared>);
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// How much the task holds, as of its last turn.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pending: AtomicUsize,
+    tombstones: AtomicUsize,
+}
+
+impl Gauges {
+    fn set(&self, pending: usize, tombstones: usize) {
+        self.pending.store(pending, Ordering::Relaxed);
+        self.tombstones.store(tombstones, Ordering::Relaxed);
+    }
+
+    /// Returns how many requests have been written and wait for their answer.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many requests have been given up whose answer may still come.
+    pub(crate) fn tombstones(&self) -> usize {
+        self.tombstones.load(Ordering::Relaxed)
     }
 }
 
@@ -288,6 +313,7 @@ pub(crate) async fn join(
         config: config.clone(),
         dropped: DropCounters::default(),
         requests: AtomicUsize::new(0),
+        gauges: Gauges::default(),
         ended: watch::Sender::new(None),
     });
     let task = Task::new(shared.clone(), reader, writer, queue, control_queue);

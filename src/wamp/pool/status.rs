@@ -72,6 +72,11 @@ pub struct SessionStatus {
     pub reconnects: u64,
     /// Requests that wait, in the queue or for their answer.
     pub in_flight: usize,
+    /// Those of them that have been written, as of the session's last turn.
+    pub pending: usize,
+    /// Requests that were given up and whose answer may still come, as of the session's last turn.
+    /// Bounded: beyond 4096 the oldest is forgotten.
+    pub tombstones: usize,
     /// Why it was lost or could not be opened, the last time.
     pub last_error: Option<SessionError>,
     /// What came in and was not delivered, since the pool was started.
@@ -130,6 +135,8 @@ fn session(slot: &Slot) -> SessionStatus {
         },
         reconnects: record.opened.saturating_sub(1),
         in_flight: client.as_ref().map_or(0, |client| client.in_flight()),
+        pending: client.as_ref().map_or(0, |client| client.pending()),
+        tombstones: client.as_ref().map_or(0, |client| client.tombstones()),
         last_error: record.last_error,
         dropped,
         router: client.map(|client| RouterSession {

@@ -196,9 +196,13 @@ impl<T> State<T> {
     }
 
     /// Returns how many requests wait for their answer.
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Returns how many requests were given up and not answered since.
+    pub(crate) fn tombstones(&self) -> usize {
+        self.tombstones.kinds.len()
     }
 
     /// Returns the GOODBYE to send; the router's own is then the end of the session.
@@ -468,7 +472,7 @@ mod tests {
             state.receive(result(2)),
             Reaction::Drop(Dropped::Unsolicited)
         ));
-        assert_eq!(state.waiting(), 1);
+        assert_eq!(state.pending(), 1);
     }
 
     #[test]
@@ -569,12 +573,12 @@ mod tests {
             let request = state.begin(Kind::Call, "call");
             state.abandon(request);
         }
-        assert_eq!(state.tombstones.kinds.len(), MAX_TOMBSTONES);
+        assert_eq!(state.tombstones(), MAX_TOMBSTONES);
         assert_eq!(state.tombstones.order.len(), MAX_TOMBSTONES);
         for request in 1..=2 * MAX_TOMBSTONES as u64 {
             state.receive(result(request));
         }
-        assert_eq!(state.tombstones.kinds.len(), 0);
+        assert_eq!(state.tombstones(), 0);
         assert_eq!(state.tombstones.order.len(), 0);
     }
 
@@ -660,6 +664,6 @@ mod tests {
         let mut tickets: Vec<_> = state.end().collect();
         tickets.sort_unstable();
         assert_eq!(tickets, ["a", "b"]);
-        assert_eq!(state.waiting(), 0);
+        assert_eq!(state.pending(), 0);
     }
 }

@@ -142,6 +142,7 @@ impl Task {
         loop {
             self.write_batch()?;
             self.leave_when_drained()?;
+            self.measure();
             let may_take = self.may_take_requests();
             let may_answer = self.outbox.writer.unflushed_bytes() < MAX_BATCH_BYTES;
             let phase_ends = match self.phase {
@@ -182,6 +183,11 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn measure(&self) {
+        let (pending, tombstones) = (self.state.pending(), self.state.tombstones());
+        self.shared.gauges.set(pending, tombstones);
     }
 
     /// While a flush is unfinished requests stay in the queue, from which they can still move to
@@ -611,6 +617,7 @@ impl Task {
             let lost = CallError::Disconnected(error.clone());
             ticket.reply.settle(Err(Unsent::Failed(lost)));
         }
+        self.shared.gauges.set(0, 0);
         self.queue.close();
         for command in self.batch.drain(..) {
             give_back(command, &error);
