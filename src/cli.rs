@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod demo;
 mod eval;
+mod router;
 mod routes;
 mod run;
 mod serve;
@@ -60,6 +61,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Serve(serve::Args),
+    Router(router::Args),
     Check(check::Args),
     Routes(routes::Args),
     Eval(eval::Args),
@@ -167,6 +169,7 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(&args, &outside),
         Command::Serve(args) => serve::run(&args, &outside),
+        Command::Router(args) => router::run(&args, &outside),
         Command::Check(args) => check::run(&args, &outside),
         Command::Routes(args) => routes::run(&args, &outside),
         Command::Eval(args) => eval::run(&args, &outside),

@@ -43,7 +43,12 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         format: logs::Format::Text,
         ..Log::default()
     };
-    on_runtime(log, outside, demonstrate(args, outside))
+    on_runtime(
+        log,
+        logs::Stream::Stdout,
+        outside,
+        demonstrate(args, outside),
+    )
 }
 
 async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {

@@ -1,4 +1,4 @@
-//! What `serve` and `demo` share: a runtime, logs, and the way into it.
+//! What the commands share that wait for something: a runtime, logs, and the way into it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::Outside;
 use crate::config::Log;
-use crate::telemetry::logs;
+use crate::telemetry::logs::{self, Stream};
 
 /// Longest wait for what cannot be ended, such as the lookup of a host's name.
 const LAST_WORK: Duration = Duration::from_millis(100);
@@ -14,6 +14,7 @@ const LAST_WORK: Duration = Duration::from_millis(100);
 /// Starts logging, and runs `work` on a runtime of all cores.
 pub(super) fn on_runtime<T>(
     log: Log,
+    stream: Stream,
     outside: &Outside,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
@@ -21,7 +22,11 @@ pub(super) fn on_runtime<T>(
     let _logs = logs::init(&logs::Config {
         format: log.format,
         level: log.level.as_str().to_owned(),
-        colour: outside.colour(&std::io::stdout()),
+        colour: match stream {
+            Stream::Stdout => outside.colour(&std::io::stdout()),
+            Stream::Stderr => outside.colour(&std::io::stderr()),
+        },
+        stream,
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

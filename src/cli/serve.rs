@@ -13,6 +13,7 @@ use crate::catalog::{self, Catalog};
 use crate::config::{Config, DEFAULT_FILE, Override, Router, Sources};
 use crate::devrouter::{self, DevRouterConfig};
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::telemetry::logs::Stream;
 use crate::wamp::config::RouterConfig;
 
 /// Serves the APIs of a folder of specs.
@@ -116,7 +117,12 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let (catalog, errors) = load(&config, outside)?;
-    on_runtime(config.log, outside, serve(&config, &catalog, errors))
+    on_runtime(
+        config.log,
+        Stream::Stdout,
+        outside,
+        serve(&config, &catalog, errors),
+    )
 }
 
 /// Reads both folders; what is wrong with one file keeps only that file from being served. Returns

@@ -1,4 +1,4 @@
-//! Events as lines on standard output: text for people, JSON for machines.
+//! Events as lines on a standard stream: text for people, JSON for machines.
 //!
 //! ```text
 //! 2026-11-21T11:17:12.120Z  INFO listening on 127.0.0.1:18080
@@ -40,9 +40,21 @@ pub enum Format {
     Json,
 }
 
+/// Where lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stream {
+    /// Standard output: the lines are what the program has to say.
+    #[default]
+    Stdout,
+    /// Standard error, where standard output is for something else.
+    Stderr,
+}
+
 /// How to log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// Where lines go.
+    pub stream: Stream,
     /// What a line looks like.
     pub format: Format,
     /// A level (`info`), or a filter by target in the syntax of `tracing`'s `EnvFilter`
@@ -56,6 +68,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            stream: Stream::Stdout,
             format: Format::Auto,
             level: "info".to_owned(),
             colour: true,
@@ -95,14 +108,17 @@ impl Drop for Logs {
     }
 }
 
-/// Starts logging to standard output, for the whole process.
+/// Starts logging, for the whole process.
 ///
 /// # Errors
 ///
 /// [`LogsError`].
 pub fn init(config: &Config) -> Result<Logs, LogsError> {
-    let is_terminal = io::stdout().is_terminal();
-    let sink = Sink::start(io::stdout()).map_err(LogsError::Thread)?;
+    let (is_terminal, sink) = match config.stream {
+        Stream::Stdout => (io::stdout().is_terminal(), Sink::start(io::stdout())),
+        Stream::Stderr => (io::stderr().is_terminal(), Sink::start(io::stderr())),
+    };
+    let sink = sink.map_err(LogsError::Thread)?;
     let writer = sink.clone();
     let subscriber = subscriber(config, is_terminal, move || writer.clone())?;
     subscriber.try_init().map_err(|_| LogsError::Started)?;
@@ -466,6 +482,7 @@ mod tests {
     #[test]
     fn a_level_that_is_none_is_refused() {
         let config = Config {
+            stream: Stream::Stdout,
             level: "wampgate=loud".to_owned(),
             ..Config::default()
         };

@@ -1,4 +1,4 @@
-//! The way of log lines to standard output, so that whoever reads them never holds up a request.
+//! The way of log lines to a standard stream, so that whoever reads them never holds up a request.
 //!
 //! Why not written where they arise: a pipe whose reader has stopped blocks every write to it, and
 //! with it every thread that serves. So lines are put into one buffer, and a thread writes what has

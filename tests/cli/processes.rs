@@ -170,6 +170,25 @@ fn a_demo_beside_another_takes_the_next_free_ports_and_says_so() {
 }
 
 #[test]
+fn a_router_alone_says_where_it_listens_and_takes_an_address_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["router", "--listen", "127.0.0.1:0", "--realm", "com.a"];
+    let mut first = Running::start(&args, folder.path());
+    let line = first.line("listening on ws://");
+    let address = line.strip_prefix("listening on ws://").unwrap();
+    let address = address.strip_suffix("/ws").unwrap();
+
+    let second = Running::start(&["router", "--listen", address], folder.path());
+    let (status, output) = second.ended();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(
+        output.contains(&format!("cannot listen on {address}")),
+        "{output}"
+    );
+    assert_eq!(first.end("TERM").0.code(), Some(0));
+}
+
+#[test]
 fn serve_reports_a_bad_spec_serves_the_rest_and_stops_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {

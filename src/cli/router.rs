@@ -1,0 +1,60 @@
+//! `wampgate router`: the embedded router alone.
+
+use anyhow::Context;
+
+use super::run::on_runtime;
+use super::{Outcome, Outside};
+use crate::app::StopSignals;
+use crate::config::Log;
+use crate::devrouter::{DevRouterConfig, Router};
+use crate::telemetry::logs::{Format, Stream};
+use crate::uri::{Uri, UriCheck};
+
+/// Runs the embedded WAMP router alone, for development and tests.
+///
+/// Anybody may join, and nothing is kept. Prints one line for each address it listens on, once it
+/// does; logs go to standard error. Ctrl-C ends it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wampgate router
+  wampgate router --realm com.example.market
+  wampgate router --listen 127.0.0.1:0  on a free port; the line on standard output says which")]
+pub(super) struct Args {
+    /// Address to listen on for WebSocket clients, may be repeated
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: Vec<String>,
+    /// URI of a realm, may be repeated [default: whichever realm a client names]
+    #[arg(long, value_name = "URI", value_parser = realm)]
+    realm: Vec<Uri>,
+}
+
+/// Reads the URI of a realm.
+fn realm(text: &str) -> Result<Uri, String> {
+    Uri::parse(text, UriCheck::Loose).map_err(|error| error.to_string())
+}
+
+pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
+    let log = Log {
+        format: Format::Text,
+        ..Log::default()
+    };
+    on_runtime(log, Stream::Stderr, outside, serve(args, outside))
+}
+
+async fn serve(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
+    let signals = StopSignals::listen().context("cannot listen for signals")?;
+    let router = Router::new(DevRouterConfig {
+        creates_realms: args.realm.is_empty(),
+        realms: args.realm.clone(),
+        ..DevRouterConfig::default()
+    });
+    for address in &args.listen {
+        let listening = router
+            .listen(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        outside.print(&format!("listening on {}\n", listening.url()))?;
+    }
+    let has_stopped = signals.then(router.shutdown()).await;
+    Ok(Outcome::of_stop(has_stopped))
+}
