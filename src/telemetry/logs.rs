@@ -358,6 +358,7 @@ mod tests {
     fn logged(format: Format, level: &str, is_terminal: bool, log: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let config = Config {
+            stream: Stream::Stdout,
             format,
             level: level.to_owned(),
             colour: false,
@@ -482,7 +483,6 @@ mod tests {
     #[test]
     fn a_level_that_is_none_is_refused() {
         let config = Config {
-            stream: Stream::Stdout,
             level: "wampgate=loud".to_owned(),
             ..Config::default()
         };
