@@ -11,6 +11,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+
 use crate::value::Map;
 use crate::wamp::serializer::EncodeError;
 
@@ -104,8 +107,8 @@ impl Secret {
         Self(Source::File(path.into()))
     }
 
-    /// Returns the secret itself.
-    fn reveal(&self) -> Result<Arc<str>, AuthError> {
+    /// Returns the secret itself; one in a file is read now.
+    pub(crate) fn reveal(&self) -> Result<Arc<str>, AuthError> {
         match &self.0 {
             Source::Text(text) => Ok(text.clone()),
             Source::File(path) => std::fs::read_to_string(path)
@@ -161,9 +164,35 @@ pub enum AuthError {
     },
 }
 
+/// Returns bytes that nobody can foresee: nonces and challenges.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the system has randomness, or no connection here would be safe");
+    bytes
+}
+
+/// Returns whether two texts are the same, in a time that does not tell where they differ.
+pub(crate) fn same_text(one: &str, other: &str) -> bool {
+    // Of equal length for the comparison, whatever the lengths of the texts are.
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &[]);
+    let tag = hmac::sign(&key, one.as_bytes());
+    hmac::verify(&key, other.as_bytes(), tag.as_ref()).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_the_same_or_not() {
+        assert!(same_text("", ""));
+        assert!(same_text("ticket", "ticket"));
+        for other in ["", "ticke", "ticket ", "ticket\0", "Ticket"] {
+            assert!(!same_text("ticket", other), "{other:?}");
+        }
+    }
 
     #[test]
     fn a_secret_never_shows() {

@@ -4,9 +4,10 @@
 //!
 //! Reference: WAMP Advanced Profile, "Challenge Response Authentication".
 
+use std::num::NonZeroU32;
+
 use data_encoding::BASE64;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use ring::{hmac, pbkdf2};
 
 use crate::value::{Map, Value};
 use crate::wamp::auth::{AuthError, Secret};
@@ -33,7 +34,7 @@ pub(super) fn answer(secret: &Secret, extra: &Map) -> Result<String, AuthError> 
         Some(Value::Text(salt)) => {
             let iterations = bounded(extra, "iterations", DEFAULT_ITERATIONS, MAX_ITERATIONS)?;
             let key_bytes = bounded(extra, "keylen", DEFAULT_KEY_BYTES, MAX_KEY_BYTES)?;
-            derive_key(&secret, salt, iterations, key_bytes as usize)
+            derive_key(&secret, salt, iterations, key_bytes.get() as usize)
         }
         Some(_) => return Err(AuthError::Challenge("salt")),
     };
@@ -43,9 +44,16 @@ pub(super) fn answer(secret: &Secret, extra: &Map) -> Result<String, AuthError> 
 /// Returns the key that salting makes of `secret`: base64 of PBKDF2 with HMAC-SHA256.
 ///
 /// It is also what a router stores in place of the secret.
-pub fn derive_key(secret: &str, salt: &str, iterations: u32, key_bytes: usize) -> String {
+pub fn derive_key(secret: &str, salt: &str, iterations: NonZeroU32, key_bytes: usize) -> String {
     let mut key = vec![0; key_bytes];
-    pbkdf2::pbkdf2_hmac::<Sha256>(secret.as_bytes(), salt.as_bytes(), iterations, &mut key);
+    let (salt, secret) = (salt.as_bytes(), secret.as_bytes());
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        iterations,
+        salt,
+        secret,
+        &mut key,
+    );
     BASE64.encode(&key)
 }
 
@@ -53,32 +61,33 @@ pub fn derive_key(secret: &str, salt: &str, iterations: u32, key_bytes: usize) -
 ///
 /// `key` is the secret, or what [`derive_key`] made of it.
 pub fn sign(key: &str, challenge: &str) -> String {
-    BASE64.encode(&keyed(key, challenge).finalize().into_bytes())
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    BASE64.encode(hmac::sign(&key, challenge.as_bytes()).as_ref())
 }
 
 /// Returns whether `signature` is the one of `challenge` under `key`, in constant time.
 pub fn verify(key: &str, challenge: &str, signature: &str) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     BASE64
         .decode(signature.as_bytes())
-        .is_ok_and(|bytes| keyed(key, challenge).verify_slice(&bytes).is_ok())
+        .is_ok_and(|bytes| hmac::verify(&key, challenge.as_bytes(), &bytes).is_ok())
 }
 
-fn keyed(key: &str, challenge: &str) -> Hmac<Sha256> {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(challenge.as_bytes());
-    mac
-}
-
-fn bounded(extra: &Map, name: &'static str, default: u64, max: u64) -> Result<u32, AuthError> {
+fn bounded(
+    extra: &Map,
+    name: &'static str,
+    default: u64,
+    max: u64,
+) -> Result<NonZeroU32, AuthError> {
     let number = match extra.get(name) {
         None | Some(Value::Null) => default,
         Some(value) => value.as_u64().ok_or(AuthError::Challenge(name))?,
     };
-    if number == 0 || number > max {
+    if number > max {
         return Err(AuthError::Challenge(name));
     }
-    u32::try_from(number).map_err(|_| AuthError::Challenge(name))
+    let number = u32::try_from(number).ok().and_then(NonZeroU32::new);
+    number.ok_or(AuthError::Challenge(name))
 }
 
 #[cfg(test)]
@@ -95,7 +104,7 @@ mod tests {
     #[test]
     fn the_published_check_value_of_a_salted_key() {
         assert_eq!(
-            derive_key("secret1", "salt123", 100, 16),
+            derive_key("secret1", "salt123", NonZeroU32::new(100).unwrap(), 16),
             "prq7+YkJ1/KlW1X0YczMHw=="
         );
     }
