@@ -1,8 +1,9 @@
 //! The embedded WAMP router, for development and tests: it needs no installation, forgets everything
-//! when it stops, and lets anybody in.
+//! when it stops, and lets anybody into realms that have no users.
 //!
 //! ```text
 //! connection  one client: handshake, strict decoding, leaving     outbox  its queue of frames
+//! admission   who may join, and the proof that they are asked for
 //! realm       the sessions of a realm: dispatches their requests and writes to their queues
 //! calls       REGISTER, CALL, CANCEL ...   on dealer   who offers what, which calls are open
 //! events      SUBSCRIBE, PUBLISH ...       on broker   who subscribes to what
@@ -17,10 +18,11 @@
 //! put into the receivers' queues before it is released, so each receiver sees things in the order
 //! in which they happened. A queue is bounded in bytes: a session that does not read is dropped.
 //!
-//! What it does not do: authentication other than anonymous, patterns, shared registrations,
+//! What it does not do: authentication other than `anonymous`, `ticket` and `wampcra`, patterns, shared registrations,
 //! progress, timeouts, retained events, meta procedures.
 //! Read `devrouter/connection.rs` next, then `devrouter/realm.rs`.
 
+mod admission;
 mod broker;
 mod calls;
 mod connection;
@@ -29,6 +31,7 @@ mod events;
 mod options;
 mod outbox;
 mod realm;
+mod time;
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,6 +47,8 @@ use crate::uri::Uri;
 use crate::wamp::config::Endpoint;
 use crate::wamp::serializer::Serializer;
 use crate::wamp::transport::{Transport, memory, websocket};
+use admission::Origin;
+pub use admission::User;
 use realm::Realm;
 
 /// Frames that one direction of an in-process connection holds.
@@ -56,8 +61,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct DevRouterConfig {
     /// The realms that exist from the start.
-    pub realms: Vec<Uri>,
-    /// Whether a realm comes to be when a client first names it.
+    pub realms: Vec<RealmConfig>,
+    /// Whether a realm, without users, comes to be when a client first names it.
     pub creates_realms: bool,
     /// The most realms that exist at once, if clients may create them.
     pub max_realms: usize,
@@ -71,7 +76,8 @@ pub struct DevRouterConfig {
     pub max_open_calls: usize,
     /// The most registrations, and the most subscriptions, of one session.
     pub max_entries: usize,
-    /// How long a client may take for the WebSocket handshake, and then for its HELLO.
+    /// How long a client may take for the WebSocket handshake, and then for its HELLO and the proof
+    /// that it is asked for.
     pub handshake_timeout: Duration,
     /// How long a client may take to answer GOODBYE.
     pub goodbye_timeout: Duration,
@@ -93,6 +99,25 @@ impl Default for DevRouterConfig {
             handshake_timeout: Duration::from_secs(10),
             goodbye_timeout: Duration::from_secs(2),
             serializers: Serializer::ALL.to_vec(),
+        }
+    }
+}
+
+/// A realm and who may join it.
+#[derive(Debug, Clone)]
+pub struct RealmConfig {
+    /// Its URI.
+    pub uri: Uri,
+    /// Those who may join over a socket. Without any, anybody may.
+    pub users: Vec<User>,
+}
+
+/// A realm for anybody.
+impl From<Uri> for RealmConfig {
+    fn from(uri: Uri) -> Self {
+        Self {
+            uri,
+            users: Vec::new(),
         }
     }
 }
@@ -142,11 +167,12 @@ impl Router {
     /// Builds a router that nobody can reach yet.
     pub fn new(config: DevRouterConfig) -> Self {
         tracing::warn!(
-            "the embedded router is for development and tests: anybody may join, and it keeps nothing"
+            "the embedded router is for development and tests: it keeps nothing, and anybody may \
+             join a realm that has no users"
         );
         let realms = DashMap::new();
         for realm in &config.realms {
-            realms.insert(realm.to_string(), Arc::new(Realm::new(realm, &config)));
+            realms.insert(realm.uri.to_string(), Arc::new(Realm::new(realm, &config)));
         }
         Self {
             shared: Arc::new(Shared {
@@ -181,7 +207,8 @@ impl Router {
 
     /// Joins a client in this process; it speaks first, as over a socket.
     ///
-    /// Must be called within a tokio runtime. On a router that has stopped, or is full, the
+    /// It is trusted: also a realm with users lets it in without any proof. Must be called within a
+    /// tokio runtime. On a router that has stopped, or is full, the
     /// transport's other end is gone.
     pub fn connect_in_process(&self, serializer: Serializer) -> Transport {
         let (ours, theirs) = memory::pair(
@@ -193,7 +220,7 @@ impl Router {
             let shared = Arc::clone(&self.shared);
             let phase = self.phase.subscribe();
             self.own(async move {
-                connection::serve(&shared, ours, phase).await;
+                connection::serve(&shared, ours, Origin::InProcess, phase).await;
                 drop(permit);
             });
         }
@@ -253,7 +280,7 @@ impl Shared {
         let realm = self
             .realms
             .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Realm::new(&uri, &self.config)));
+            .or_insert_with(|| Arc::new(Realm::new(&uri.into(), &self.config)));
         Some(Arc::clone(&realm))
     }
 }
@@ -295,7 +322,9 @@ async fn serve_listener(
             )
             .await;
             match opened {
-                Ok(transport) => connection::serve(&shared, transport, phase).await,
+                Ok(transport) => {
+                    connection::serve(&shared, transport, Origin::Network, phase).await;
+                }
                 Err(error) => tracing::debug!("embedded router: {error}"),
             }
             drop(permit);

@@ -65,7 +65,7 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
         .uri
         .clone();
 
-    let realms = vec![realm.clone()];
+    let realms = vec![realm.clone().into()];
     let router = Arc::new(Router::new(DevRouterConfig {
         realms,
         ..Default::default()

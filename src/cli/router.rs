@@ -45,7 +45,7 @@ async fn serve(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
     let signals = StopSignals::listen().context("cannot listen for signals")?;
     let router = Router::new(DevRouterConfig {
         creates_realms: args.realm.is_empty(),
-        realms: args.realm.clone(),
+        realms: args.realm.iter().cloned().map(Into::into).collect(),
         ..DevRouterConfig::default()
     });
     for address in &args.listen {

@@ -179,7 +179,10 @@ async fn serve(config: &Config, catalog: &Catalog, errors: usize) -> anyhow::Res
 
 /// Starts the embedded router with every realm of the catalog.
 async fn embedded(catalog: &Catalog, listen: SocketAddr) -> anyhow::Result<Arc<devrouter::Router>> {
-    let realms = catalog.realms().map(|realm| realm.uri.clone()).collect();
+    let realms = catalog
+        .realms()
+        .map(|realm| realm.uri.clone().into())
+        .collect();
     let router = devrouter::Router::new(DevRouterConfig {
         realms,
         ..Default::default()

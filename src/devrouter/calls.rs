@@ -2,7 +2,7 @@
 
 use super::dealer::Party;
 use super::options::{is_set, unsupported};
-use super::realm::{AUTHROLE, State, Violation};
+use super::realm::{State, Violation};
 use crate::value::{Map, Value};
 use crate::wamp::id::{RegistrationId, RequestId, SessionId};
 use crate::wamp::message::{Message, Payload, code};
@@ -35,10 +35,7 @@ impl State {
         }
         let mut details = Map::new();
         if registration.discloses_caller || is_set(options, "disclose_me") {
-            let (session, authid) = (caller.session.0, self.authid(caller.session));
-            details.insert("caller".to_owned(), Value::from(session));
-            details.insert("caller_authid".to_owned(), authid);
-            details.insert("caller_authrole".to_owned(), Value::from(AUTHROLE));
+            self.disclose(caller.session, "caller", &mut details);
         }
         let Some(callee) = self.sessions.get_mut(&registration.callee) else {
             // A session's registrations leave with it, so this cannot be.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::admission::{Admission, Origin};
 use super::outbox::{Outbox, Queued};
 use super::realm::{Realm, Violation};
 use super::{Phase, Shared};
@@ -22,13 +23,19 @@ const MAX_BATCH_BYTES: usize = 256 * 1024;
 const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
 
 /// Serves one connection to its end.
-pub(super) async fn serve(shared: &Shared, transport: Transport, phase: watch::Receiver<Phase>) {
+pub(super) async fn serve(
+    shared: &Shared,
+    transport: Transport,
+    origin: Origin,
+    phase: watch::Receiver<Phase>,
+) {
     let serializer = transport.serializer();
     let (reader, writer) = transport.split();
     let connection = Connection {
         serializer,
         reader,
         writer,
+        origin,
         phase,
         patience: shared.config.goodbye_timeout,
     };
@@ -39,13 +46,14 @@ struct Connection {
     serializer: Serializer,
     reader: FrameReader,
     writer: FrameWriter,
+    origin: Origin,
     phase: watch::Receiver<Phase>,
     /// How long to wait for the peer once the end is near.
     patience: Duration,
 }
 
 /// Why a client is not let in: the reason's URI, and a text for people.
-type Refusal = (&'static str, String);
+pub(super) type Refusal = (&'static str, String);
 
 /// How a session ends.
 enum End {
@@ -111,16 +119,61 @@ impl Connection {
         }
     }
 
-    /// Waits for HELLO and joins its realm. `None` is a peer that went away.
+    /// Waits for HELLO, has the client prove who it is, and joins the realm. `None` is a peer that
+    /// went away.
     async fn join(
         &mut self,
         shared: &Shared,
         outbox: &Outbox,
     ) -> Result<Option<(Arc<Realm>, SessionId)>, Refusal> {
         let deadline = Instant::now() + shared.config.handshake_timeout;
-        let mut phase = self.phase.clone();
+        let (name, details) = match self.hear(deadline, "HELLO").await? {
+            Some(Message::Hello { realm, details }) => (realm, details),
+            Some(Message::Abort { .. }) | None => return Ok(None),
+            Some(_) => return Err((PROTOCOL_VIOLATION, "HELLO must come first".to_owned())),
+        };
+        let Some(realm) = shared.realm(&name) else {
+            return Err((
+                "wamp.error.no_such_realm",
+                format!("there is no realm `{name}`"),
+            ));
+        };
+        let session = realm.free_id();
+        let identity = match realm.users().admit(&details, self.origin, session)? {
+            Admission::Granted(identity) => identity,
+            Admission::Asked(challenge) => {
+                self.say(&challenge.message());
+                match self.hear(deadline, "AUTHENTICATE").await? {
+                    Some(Message::Authenticate { signature, .. }) => challenge.check(&signature)?,
+                    Some(Message::Abort { .. }) | None => return Ok(None),
+                    Some(_) => {
+                        let text = "AUTHENTICATE must come now".to_owned();
+                        return Err((PROTOCOL_VIOLATION, text));
+                    }
+                }
+            }
+        };
+        let session = realm.join(session, identity, &details, outbox.clone());
+        Ok(Some((realm, session)))
+    }
+
+    /// Says what was not said yet and waits for the next message of the handshake. `None` is a peer
+    /// that went away.
+    async fn hear(&mut self, deadline: Instant, what: &str) -> Result<Option<Message>, Refusal> {
+        let Self {
+            serializer,
+            reader,
+            writer,
+            phase,
+            ..
+        } = self;
+        let exchange = async {
+            let (flushed, frame) = tokio::join!(writer.flush(), next_message(reader));
+            // What cannot be said cannot be answered.
+            if flushed.is_err() { Ok(None) } else { frame }
+        };
         let frame = tokio::select! {
-            frame = timeout_at(deadline, next_message(&mut self.reader)) => frame,
+            frame = timeout_at(deadline, exchange) => frame,
             _ = phase.wait_for(|phase| *phase == Phase::Leaving) => {
                 return Err(("wamp.close.system_shutdown", "the router stops".to_owned()));
             }
@@ -129,34 +182,15 @@ impl Connection {
             Ok(Ok(Some(frame))) => frame,
             Ok(Ok(None)) => return Ok(None),
             Ok(Err(Violation(text))) => return Err((PROTOCOL_VIOLATION, text)),
-            Err(_) => return Err((PROTOCOL_VIOLATION, "no HELLO in time".to_owned())),
+            Err(_) => return Err((PROTOCOL_VIOLATION, format!("no {what} in time"))),
         };
-        let (name, details) = match self.serializer.decode(&frame, Reading::Strict) {
-            Ok(Message::Hello { realm, details }) => (realm, details),
-            Ok(Message::Abort { .. }) => return Ok(None),
-            Ok(_) => return Err((PROTOCOL_VIOLATION, "HELLO must come first".to_owned())),
+        match serializer.decode(&frame, Reading::Strict) {
+            Ok(message) => Ok(Some(message)),
             Err(error @ DecodeError::InvalidUri { .. }) => {
-                return Err(("wamp.error.invalid_uri", error.to_string()));
+                Err(("wamp.error.invalid_uri", error.to_string()))
             }
-            Err(error) => return Err((PROTOCOL_VIOLATION, error.to_string())),
-        };
-        let methods = details.get("authmethods").and_then(Value::as_list);
-        if methods.is_some_and(|methods| {
-            !methods.is_empty() && !methods.iter().any(|it| it.as_text() == Some("anonymous"))
-        }) {
-            return Err((
-                "wamp.error.no_matching_auth_method",
-                "the embedded router knows only `anonymous`".to_owned(),
-            ));
+            Err(error) => Err((PROTOCOL_VIOLATION, error.to_string())),
         }
-        let Some(realm) = shared.realm(&name) else {
-            return Err((
-                "wamp.error.no_such_realm",
-                format!("there is no realm `{name}`"),
-            ));
-        };
-        let session = realm.join(&details, outbox.clone());
-        Ok(Some((realm, session)))
     }
 
     /// Serves requests until the end. Reading, writing and the queue advance side by side: a peer

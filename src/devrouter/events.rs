@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::broker::Audience;
 use super::options::{is_set, unsupported};
-use super::realm::{AUTHROLE, State, option_text};
-use crate::value::{Map, Value};
+use super::realm::{State, option_text};
+use crate::value::Map;
 use crate::wamp::id::{MAX_ID, PublicationId, RequestId, SessionId, SubscriptionId};
 use crate::wamp::message::{Message, Payload, code};
 use crate::wamp::serializer::Serializer;
@@ -86,9 +86,7 @@ impl State {
         };
         let mut details = Map::new();
         if is_set(options, "disclose_me") {
-            details.insert("publisher".to_owned(), Value::from(publisher.0));
-            details.insert("publisher_authid".to_owned(), self.authid(publisher));
-            details.insert("publisher_authrole".to_owned(), Value::from(AUTHROLE));
+            self.disclose(publisher, "publisher", &mut details);
         }
         let event = Message::Event {
             subscription,
@@ -103,7 +101,7 @@ impl State {
             let Some(subscriber) = self.sessions.get(&id) else {
                 continue;
             };
-            if !audience.admits(id, &subscriber.authid, AUTHROLE) {
+            if !audience.admits(id, &subscriber.authid, &subscriber.authrole) {
                 continue;
             }
             let outbox = &subscriber.outbox;

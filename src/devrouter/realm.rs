@@ -5,21 +5,20 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::DevRouterConfig;
+use super::admission::{Identity, PROVIDER, Users};
 use super::broker::Broker;
 use super::dealer::{Dealer, Party};
 use super::outbox::Outbox;
-use crate::uri::Uri;
+use super::{DevRouterConfig, RealmConfig};
 use crate::value::{Map, Value};
 use crate::wamp::id::{MAX_ID, RequestId, RequestIds, SessionId};
 use crate::wamp::message::{Message, Payload, code};
-
-pub(super) const AUTHROLE: &str = "anonymous";
 
 /// A realm.
 #[derive(Debug)]
 pub(super) struct Realm {
     name: String,
+    users: Users,
     /// A std mutex: a request is handled whole under it and waits for nothing.
     state: Mutex<State>,
 }
@@ -45,6 +44,7 @@ pub(super) struct State {
 pub(super) struct Session {
     pub(super) outbox: Outbox,
     pub(super) authid: String,
+    pub(super) authrole: String,
     /// Whether it understands INTERRUPT.
     pub(super) can_be_interrupted: bool,
     pub(super) invocations: RequestIds,
@@ -55,13 +55,14 @@ pub(super) struct Session {
 pub(super) struct Violation(pub(super) String);
 
 impl Realm {
-    pub(super) fn new(name: &Uri, config: &DevRouterConfig) -> Self {
+    pub(super) fn new(realm: &RealmConfig, config: &DevRouterConfig) -> Self {
         let limits = Limits {
             open_calls: config.max_open_calls,
             entries: config.max_entries,
         };
         Self {
-            name: name.to_string(),
+            name: realm.uri.to_string(),
+            users: Users::new(&realm.users),
             state: Mutex::new(State {
                 limits,
                 sessions: HashMap::new(),
@@ -75,8 +76,23 @@ impl Realm {
         &self.name
     }
 
+    pub(super) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// Chooses the id of a session that is about to join.
+    pub(super) fn free_id(&self) -> SessionId {
+        self.state().free_id()
+    }
+
     /// Lets a session in and queues its WELCOME.
-    pub(super) fn join(&self, hello: &Map, outbox: Outbox) -> SessionId {
+    pub(super) fn join(
+        &self,
+        id: SessionId,
+        identity: Identity,
+        hello: &Map,
+        outbox: Outbox,
+    ) -> SessionId {
         let can_be_interrupted = ["roles", "callee", "features"]
             .iter()
             .try_fold(hello, |map, key| map.get(*key).and_then(Value::as_map))
@@ -84,16 +100,19 @@ impl Realm {
             .and_then(Value::as_bool)
             == Some(true);
         let mut state = self.state();
-        let session = loop {
-            let id = SessionId(fastrand::u64(1..=MAX_ID));
-            if !state.sessions.contains_key(&id) {
-                break id;
-            }
+        // As good as never: another session has taken it while this one proved who it is.
+        let session = if state.sessions.contains_key(&id) {
+            state.free_id()
+        } else {
+            id
         };
-        let authid = format!("anonymous-{session}");
+        let authid = identity
+            .authid
+            .unwrap_or_else(|| format!("anonymous-{session}"));
+        let authrole = identity.authrole;
         let welcome = Message::Welcome {
             session,
-            details: welcome_details(&self.name, &authid),
+            details: welcome_details(&self.name, &authid, &authrole, identity.authmethod),
         };
         // WELCOME is text and flags only, so each serializer can carry it.
         if let Ok(frame) = outbox.encode(&welcome) {
@@ -104,6 +123,7 @@ impl Realm {
             Session {
                 outbox,
                 authid,
+                authrole,
                 can_be_interrupted,
                 invocations: RequestIds::default(),
             },
@@ -153,7 +173,7 @@ impl Realm {
     }
 }
 
-fn welcome_details(realm: &str, authid: &str) -> Map {
+fn welcome_details(realm: &str, authid: &str, authrole: &str, authmethod: &str) -> Map {
     let features = |names: &[&str]| {
         let features = names
             .iter()
@@ -172,9 +192,9 @@ fn welcome_details(realm: &str, authid: &str) -> Map {
     Map::from_iter([
         ("realm".to_owned(), text(realm)),
         ("authid".to_owned(), text(authid)),
-        ("authrole".to_owned(), text(AUTHROLE)),
-        ("authmethod".to_owned(), text("anonymous")),
-        ("authprovider".to_owned(), text("static")),
+        ("authrole".to_owned(), text(authrole)),
+        ("authmethod".to_owned(), text(authmethod)),
+        ("authprovider".to_owned(), text(PROVIDER)),
         (
             "agent".to_owned(),
             text(concat!("wampgate-devrouter/", env!("CARGO_PKG_VERSION"))),
@@ -184,6 +204,15 @@ fn welcome_details(realm: &str, authid: &str) -> Map {
 }
 
 impl State {
+    fn free_id(&self) -> SessionId {
+        loop {
+            let id = SessionId(fastrand::u64(1..=MAX_ID));
+            if !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
     fn handle(&mut self, session: SessionId, message: Message) -> Result<(), Violation> {
         match message {
             Message::Call {
@@ -257,10 +286,14 @@ impl State {
         }
     }
 
-    pub(super) fn authid(&self, session: SessionId) -> Value {
-        self.sessions
-            .get(&session)
-            .map_or(Value::Null, |session| Value::from(session.authid.as_str()))
+    /// Tells who a session is, under the names that begin with `party`.
+    pub(super) fn disclose(&self, session: SessionId, party: &str, details: &mut Map) {
+        details.insert(party.to_owned(), Value::from(session.0));
+        if let Some(session) = self.sessions.get(&session) {
+            let (authid, authrole) = (session.authid.as_str(), session.authrole.as_str());
+            details.insert(format!("{party}_authid"), Value::from(authid));
+            details.insert(format!("{party}_authrole"), Value::from(authrole));
+        }
     }
 
     pub(super) fn refuse_call(&self, caller: Party, error: &str, text: String) {

@@ -20,7 +20,7 @@
 //! let realm = Uri::parse("com.example.realm", UriCheck::Loose)?;
 //! let procedure = Uri::parse("com.example.echo", UriCheck::Loose)?;
 //! let router = Router::new(DevRouterConfig {
-//!     realms: vec![realm.clone()],
+//!     realms: vec![realm.clone().into()],
 //!     ..DevRouterConfig::default()
 //! });
 //! let transport = router.connect_in_process(Serializer::Msgpack);

@@ -73,7 +73,7 @@ impl TestGateway {
 /// Builds a router that serves [`REALM`].
 pub(crate) fn router() -> Router {
     Router::new(DevRouterConfig {
-        realms: vec![uri(REALM)],
+        realms: vec![uri(REALM).into()],
         ..DevRouterConfig::default()
     })
 }

@@ -148,7 +148,7 @@ async fn crossbar_gives_the_answers_of_the_embedded_router() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let realms: Vec<Uri> = REALMS.iter().map(|realm| uri(realm)).collect();
+    let realms = REALMS.iter().map(|realm| uri(realm).into()).collect();
     let embedded = Router::new(DevRouterConfig {
         realms,
         ..DevRouterConfig::default()
@@ -188,7 +188,7 @@ async fn the_demos_service_gives_the_answers_of_the_callee_in_python() {
         return;
     };
     // One router for each: both callees register the same procedures.
-    let realms = || REALMS.iter().map(|realm| uri(realm)).collect();
+    let realms = || REALMS.iter().map(|realm| uri(realm).into()).collect();
     let routers: [Router; 2] = std::array::from_fn(|_| {
         Router::new(DevRouterConfig {
             realms: realms(),

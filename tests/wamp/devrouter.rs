@@ -813,7 +813,7 @@ async fn kill_drops_everything_without_a_word_and_the_port_is_free_again() {
 async fn connections_are_bounded() {
     let router = Router::new(DevRouterConfig {
         max_connections: 1,
-        realms: vec![uri("com.example.test")],
+        realms: vec![uri("com.example.test").into()],
         ..DevRouterConfig::default()
     });
     let first = Peer::join(&router, Serializer::Json).await;

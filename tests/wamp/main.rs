@@ -1,5 +1,6 @@
 //! The WAMP client library and the embedded router, seen from outside.
 
+mod auth;
 mod devrouter;
 mod fake_router;
 mod peer;

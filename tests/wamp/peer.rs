@@ -23,7 +23,7 @@ pub(crate) fn uri(text: &str) -> Uri {
 
 pub(crate) fn config() -> DevRouterConfig {
     DevRouterConfig {
-        realms: vec![uri(REALM)],
+        realms: vec![uri(REALM).into()],
         ..DevRouterConfig::default()
     }
 }
