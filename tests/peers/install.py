@@ -1,39 +1,135 @@
 #!/usr/bin/env python3
 """Installs the real WAMP peers that tests talk to and prints the folder they are in.
 
-They are pinned by `requirements.txt`, live in a virtual environment outside the tree (below
-`WAMPGATE_CACHE`, else the user's cache folder), and are installed once per set of pins and Python:
-a second run only prints the folder. Runs may overlap: one installs, the others wait for it.
+The folder has `bin/python` (with autobahn), `bin/crossbar`, `bin/xconn-router` and `node_modules/`
+(fox-wamp, wampy, autobahn). It is links only: each kind of peer lives in a folder of its own, named
+by a hash of its pins, so that new pins for one kind leave the others as they are. All of them are
+outside the tree, below `WAMPGATE_CACHE`, else the user's cache folder, and are installed once: a
+second run asks nobody and only prints the folder. Runs may overlap: one installs a kind, the others
+wait for it.
+
+To renew the pins from npm: change `package.json`, and let
+`npm install --package-lock-only --omit-lockfile-registry-resolved` write the lock anew; then take
+its `funding` members out, which are addresses that nobody needs.
 """
 
+import concurrent.futures
 import fcntl
 import hashlib
 import os
 import pathlib
 import platform
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
+NPM = [HERE / "package.json", HERE / "package-lock.json"]
+# The crate's own lock pins the rest.
+XCONN = "0.1.0"
+NODE = 20
+MACHINE = platform.machine()
 
 
 def main():
-    key = hashlib.sha256(REQUIREMENTS.read_bytes())
-    key.update(f"{sys.implementation.cache_tag} {platform.machine()}".encode())
+    need_node()
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    peers = cache / f"peers-{key.hexdigest()[:16]}"
+    python_pins = REQUIREMENTS.read_bytes() + f"{sys.implementation.cache_tag} {MACHINE}".encode()
+    kinds = [
+        ("python", python_pins, install_python),
+        ("xconn", f"{XCONN} {MACHINE}".encode(), install_xconn),
+        ("npm", b"".join(file.read_bytes() for file in NPM), install_npm),
+    ]
+    # At once: one mostly compiles, the others mostly wait for the network.
+    with concurrent.futures.ThreadPoolExecutor() as workers:
+        found = [workers.submit(installed, cache, *kind) for kind in kinds]
+    python, xconn, npm = (kind.result() for kind in found)
+    links = b"\0".join(os.fsencode(folder) for folder in (python, xconn, npm))
+    link = lambda folder: link_peers(folder, python, xconn, npm)
+    print(installed(cache, "peers", links, link))
+
+
+def installed(cache, kind, pins, install):
+    """The folder of one kind, installed if it is not."""
+    folder = cache / f"{kind}-{hashlib.sha256(pins).hexdigest()[:16]}"
     # Written last: a folder without it is what an interrupted run left.
-    complete = peers / "complete"
+    complete = folder / "complete"
     if not complete.exists():
-        with open(cache / "peers.lock", "w") as lock:
+        with open(cache / f"{kind}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # What we run holds it too: if we are killed, the next run waits for what we left behind.
+            os.set_inheritable(lock.fileno(), True)
             if not complete.exists():
-                install(peers)
+                shutil.rmtree(folder, ignore_errors=True)
+                install(folder)
                 complete.touch()
-    print(peers)
+    return folder
+
+
+def install_python(folder):
+    done = note("Crossbar.io and autobahn", folder, "two minutes")
+    run(sys.executable, "-m", "venv", folder)
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    run(
+        *(folder / "bin" / "python", "-m", "pip", "install", *quiet),
+        *("--disable-pip-version-check", "--no-input", "--requirement", REQUIREMENTS),
+    )
+    done()
+
+
+def install_xconn(folder):
+    done = note(f"xconn-router {XCONN}", folder, "four minutes")
+    # Beside the folder, not in the system's temporary one, which may be small; gone afterwards.
+    with tempfile.TemporaryDirectory(prefix="xconn-target-", dir=folder.parent) as target:
+        run(
+            *("cargo", "install", "xconn-core", "--version", f"={XCONN}", "--features", "router"),
+            *("--bin", "xconn-router", "--locked", "--quiet", "--root", folder),
+            environment={"CARGO_TARGET_DIR": target},
+        )
+    done()
+
+
+def install_npm(folder):
+    done = note("fox-wamp, wampy and autobahn for Node.js", folder, "half a minute")
+    folder.mkdir()
+    for file in NPM:
+        shutil.copy(file, folder)
+    # Not `npm ci`, which wants the optional packages in the lock: they are native code for each
+    # platform, which nothing here needs. Nor are scripts: they would compile or fetch such code.
+    run(
+        *("npm", "install", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"),
+        *("--no-update-notifier", "--loglevel=error", "--prefix", folder),
+        standing=folder,
+    )
+    done()
+
+
+def link_peers(folder, python, xconn, npm):
+    (folder / "bin").mkdir(parents=True)
+    # Python finds its environment by the path it is started by: a link would lead it elsewhere.
+    start = folder / "bin" / "python"
+    start.write_text(f'#!/bin/sh\nexec {shlex.quote(str(python / "bin" / "python"))} "$@"\n')
+    start.chmod(0o755)
+    (folder / "bin" / "crossbar").symlink_to(python / "bin" / "crossbar")
+    (folder / "bin" / "xconn-router").symlink_to(xconn / "bin" / "xconn-router")
+    (folder / "node_modules").symlink_to(npm / "node_modules")
+
+
+def need_node():
+    """Node.js is not installed from here: say clearly that it must be there."""
+    try:
+        said = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        said = "none"
+    major = re.match(r"v(\d+)\.", said)
+    if not major or int(major[1]) < NODE or not shutil.which("npm"):
+        sys.exit(f"install.py: needs Node.js {NODE} or newer with npm in PATH (found: {said})")
 
 
 def cache_folder():
@@ -43,26 +139,27 @@ def cache_folder():
     return pathlib.Path(base) / "wampgate"
 
 
-def install(peers):
-    note(f"installing the peers of the tests into {peers} (about three minutes, once)")
-    shutil.rmtree(peers, ignore_errors=True)
-    run(sys.executable, "-m", "venv", peers)
-    quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    run(
-        *(peers / "bin" / "python", "-m", "pip", "install", *quiet),
-        *("--disable-pip-version-check", "--no-input", "--requirement", REQUIREMENTS),
+def run(*command, environment={}, standing=HERE):
+    # Standard output is for the folder's name alone. Cargo takes the toolchain that this tree pins
+    # from where it stands.
+    result = subprocess.run(
+        command,
+        cwd=standing,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        close_fds=False,
     )
-
-
-def run(*command):
-    # Standard output is for the folder's name alone.
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     if result.returncode != 0:
         sys.exit(f"install.py: {' '.join(map(str, command))} failed ({result.returncode})")
 
 
-def note(text):
-    print(f"install.py: {text}", file=sys.stderr)
+def note(what, folder, time_taken):
+    """Says that an installation begins, and gives what says that it has ended."""
+    begin = time.monotonic()
+    print(f"install.py: {what} into {folder} (about {time_taken}, once)", file=sys.stderr)
+    took = lambda: time.monotonic() - begin
+    return lambda: print(f"install.py: {what}: done in {took():.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":
