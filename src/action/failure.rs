@@ -13,7 +13,7 @@ use crate::wamp::error::CallError;
 const TIMEOUT: &str = "bondy.error.timeout";
 /// No session, a full pool, or an answer that cannot be encoded.
 const BAD_GATEWAY: &str = "bondy.error.bad_gateway";
-/// The session was lost while the call was out.
+/// The session was lost while the call was out, or its answer cannot be read.
 const NETWORK_FAILURE: &str = "wamp.error.network_failure";
 /// A URI that may not be sent.
 const INVALID_URI: &str = "wamp.error.invalid_uri";
@@ -110,6 +110,11 @@ impl Failure {
             }
             CallError::Timeout(deadline) => Self::timeout(deadline),
             CallError::Disconnected(_) => Self::network_failure(),
+            CallError::Unreadable(_) => Self::own(
+                NETWORK_FAILURE,
+                "The answer of the service cannot be read.",
+                "The call has been executed, but its answer is not one that can be passed on.",
+            ),
             CallError::NotSent(_) | CallError::NoSession { .. } => {
                 Self::bad_gateway("There is no session with the router.")
             }

@@ -2,7 +2,7 @@
 //!
 //! `serde_json` rounds an integer beyond 64 bits to a double and says nothing. Here it is refused,
 //! as is a number beyond a double, so that what comes in is what goes on. Used for HTTP bodies, for
-//! files and for WAMP frames.
+//! files and for WAMP frames; of a router's frames alone it is rounded, see `wamp::serializer`.
 
 use serde::de::DeserializeSeed;
 
@@ -46,6 +46,7 @@ pub(crate) fn read<'de, S: DeserializeSeed<'de>>(
         .map_err(|error| from_serde(text, &error))?;
     // Only a number that large can have been an integer, so the second pass is rare.
     if notes.saw_wide_number.get()
+        && !notes.rounds_wide_integers
         && let Some(offset) = wide_integer(text)
     {
         return Err(at_offset(text, offset, "an integer beyond 64 bits"));

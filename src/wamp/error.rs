@@ -46,6 +46,9 @@ pub enum CallError {
     /// is dropped. The callee may have run.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// There is an answer, but not one that can be read. The callee has run.
+    #[error("the answer cannot be read")]
+    Unreadable(#[source] DecodeError),
     /// The session ended after the request was written. The callee may have run: repeat only what
     /// is idempotent.
     #[error("session lost before the answer")]
@@ -104,7 +107,10 @@ impl CallError {
             | CallError::InvalidUri { .. }
             | CallError::InvalidOption(_)
             | CallError::Encode(_) => true,
-            CallError::Application(_) | CallError::Timeout(_) | CallError::Disconnected(_) => false,
+            CallError::Application(_)
+            | CallError::Timeout(_)
+            | CallError::Unreadable(_)
+            | CallError::Disconnected(_) => false,
         }
     }
 }

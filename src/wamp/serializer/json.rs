@@ -24,6 +24,8 @@ pub(super) fn decode(frame: &[u8], reading: Reading) -> Elements {
             Reading::Tolerant => NulText::Binary,
             Reading::Strict => NulText::OnlyBinary,
         },
+        // JavaScript writes a double of up to 10^21 without point and exponent.
+        rounds_wide_integers: reading == Reading::Tolerant,
         ..ReadNotes::default()
     };
     let mut elements = Elements::new();

@@ -116,6 +116,9 @@ impl Reader {
             code::ERROR => {
                 let request_type = self.request_type()?;
                 let request = self.request()?;
+                if request_type == code::YIELD {
+                    self.request = None;
+                }
                 let details = self.dict("details")?;
                 let (error, uri_fault) = self.uri("error")?;
                 let payload = self.payload(&details)?;
@@ -426,6 +429,10 @@ impl Reader {
             | code::GOODBYE
             | code::EVENT
             | code::EVENT_RECEIVED => return,
+            // Some routers complain of a YIELD, whose ids are another sequence than our requests'.
+            code::ERROR if self.values.as_slice().first() == Some(&Value::from(code::YIELD)) => {
+                return;
+            }
             code::ERROR => 1,
             _ => 0,
         };

@@ -313,7 +313,7 @@ fn integers_beyond_64_bits_are_malformed_in_every_format() {
         ),
     ];
     for (serializer, frame) in frames {
-        match serializer.decode(frame, Reading::Tolerant) {
+        match serializer.decode(frame, Reading::Strict) {
             Err(DecodeError::Malformed {
                 code: 50,
                 request: Some(RequestId(7)),
@@ -324,6 +324,18 @@ fn integers_beyond_64_bits_are_malformed_in_every_format() {
             other => panic!("{serializer:?}: {other:?}"),
         }
     }
+}
+
+/// JavaScript writes 2^64, a double, as such an integer.
+#[test]
+fn a_routers_json_may_hold_doubles_that_look_like_integers_beyond_64_bits() {
+    let frame = b"[50,7,{},[18446744073709551616,-100000000000000000000]]";
+    let Ok(Message::Result { payload, .. }) = Serializer::Json.decode(frame, Reading::Tolerant)
+    else {
+        panic!("no RESULT");
+    };
+    let doubles = [18_446_744_073_709_551_616.0, -1e20].map(Value::F64);
+    assert_eq!(payload.args(), doubles);
 }
 
 #[test]

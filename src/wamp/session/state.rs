@@ -11,6 +11,7 @@ use crate::value::{Map, Value};
 use crate::wamp::error::{ApplicationError, SessionError, clipped, uris};
 use crate::wamp::id::{PublicationId, RegistrationId, RequestId, RequestIds, SubscriptionId};
 use crate::wamp::message::{Message, Payload, code};
+use crate::wamp::serializer::DecodeError;
 
 /// More late answers than this are not expected at once; beyond it the oldest is forgotten, and
 /// its answer then counts as one that nobody asked for.
@@ -193,6 +194,29 @@ impl<T> State<T> {
             options: Map::from([("mode".to_owned(), Value::from("killnowait"))]),
         });
         Some((ticket, cancel))
+    }
+
+    /// Takes in a message that could not be read. If it is the answer to a request, there will be
+    /// no other: returns the ticket, so that nobody waits for its deadline.
+    pub(crate) fn unreadable(&mut self, error: &DecodeError) -> Option<T> {
+        let DecodeError::Malformed {
+            code:
+                code::ERROR
+                | code::RESULT
+                | code::PUBLISHED
+                | code::SUBSCRIBED
+                | code::UNSUBSCRIBED
+                | code::REGISTERED
+                | code::UNREGISTERED,
+            request: Some(request),
+            ..
+        } = error
+        else {
+            return None;
+        };
+        self.tombstones.raise(*request);
+        let Pending { ticket, .. } = self.pending.remove(request)?;
+        Some(ticket)
     }
 
     /// Returns how many requests wait for their answer.
@@ -564,6 +588,27 @@ mod tests {
             }),
             Reaction::LateRegistered(RegistrationId(8))
         ));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_settles_its_request_too() {
+        let malformed = |code, request| DecodeError::Malformed {
+            code,
+            request,
+            detail: "nested too deeply".to_owned(),
+        };
+        let mut state = state();
+        state.begin(Kind::Call, "call");
+        state.begin(Kind::Call, "given up");
+        state.abandon(RequestId(2));
+        assert_eq!(state.unreadable(&malformed(code::RESULT, None)), None);
+        let invocation = malformed(code::INVOCATION, Some(RequestId(1)));
+        assert_eq!(state.unreadable(&invocation), None);
+        let result = |id| malformed(code::RESULT, Some(RequestId(id)));
+        assert_eq!(state.unreadable(&result(1)), Some("call"));
+        assert_eq!(state.unreadable(&result(1)), None);
+        assert_eq!(state.unreadable(&result(2)), None);
+        assert_eq!((state.pending(), state.tombstones()), (0, 0));
     }
 
     #[test]

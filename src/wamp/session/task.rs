@@ -373,6 +373,10 @@ impl Task {
             Err(error) => {
                 DropCounters::add(&self.shared.dropped.malformed);
                 tracing::debug!(%error, "dropped a message");
+                if let Some(ticket) = self.state.unreadable(&error) {
+                    let failed = CallError::Unreadable(error);
+                    ticket.reply.settle(Err(Unsent::Failed(failed)));
+                }
                 return Ok(None);
             }
         };
