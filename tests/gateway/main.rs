@@ -6,6 +6,7 @@ mod http;
 mod logs;
 mod marketplace;
 mod methods;
+mod quirks;
 mod recovery;
 mod responses;
 mod support;
