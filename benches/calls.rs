@@ -24,7 +24,7 @@ use calls::load::{self, Outcome, Request};
 use calls::processes::{self, Gateway};
 use peers::Crossbar;
 use wampgate::uri::{Uri, UriCheck};
-use wampgate::wamp::client::{Client, Registration};
+use wampgate::wamp::client::{Client, RegisterOptions, Registration};
 use wampgate::wamp::config::RouterConfig;
 
 const ROUNDS: usize = 5;
@@ -98,9 +98,11 @@ async fn echo(url: &str) -> (Client, Registration) {
         .await
         .expect("Crossbar welcomes us");
     let registration = client
-        .register(&uri(PROCEDURE), |invocation| async {
-            Ok(invocation.payload)
-        })
+        .register(
+            &uri(PROCEDURE),
+            RegisterOptions::default(),
+            |invocation| async { Ok(invocation.payload) },
+        )
         .await
         .expect("Crossbar takes the registration");
     (client, registration)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::demo::market::{Market, PROCEDURES};
 use crate::uri::{Uri, UriCheck};
-use crate::wamp::client::{Client, Registration};
+use crate::wamp::client::{Client, RegisterOptions, Registration};
 use crate::wamp::error::{ApplicationError, CallError};
 use crate::wamp::message::Payload;
 
@@ -35,7 +35,7 @@ pub async fn offer_market(
         let uri = Uri::parse(procedure, UriCheck::Strict).expect("the procedures are valid URIs");
         let market = market.clone();
         let registration = client
-            .register(&uri, move |invocation| {
+            .register(&uri, RegisterOptions::default(), move |invocation| {
                 let answer = market.call(
                     procedure,
                     invocation.payload.args(),

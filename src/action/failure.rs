@@ -13,6 +13,8 @@ use crate::wamp::error::CallError;
 const TIMEOUT: &str = "bondy.error.timeout";
 /// No session, a full pool, or an answer that cannot be encoded.
 const BAD_GATEWAY: &str = "bondy.error.bad_gateway";
+/// We canceled the call.
+const CANCELED: &str = "wamp.error.canceled";
 /// The session was lost while the call was out, or its answer cannot be read.
 const NETWORK_FAILURE: &str = "wamp.error.network_failure";
 /// A URI that may not be sent.
@@ -109,6 +111,11 @@ impl Failure {
                 }
             }
             CallError::Timeout(deadline) => Self::timeout(deadline),
+            CallError::Overrun(_) => Self::own(
+                CANCELED,
+                "The call was canceled.",
+                "Its progressive results came faster than they were read.",
+            ),
             CallError::Disconnected(_) => Self::network_failure(),
             CallError::Unreadable(_) => Self::own(
                 NETWORK_FAILURE,

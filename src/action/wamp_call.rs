@@ -29,10 +29,8 @@ pub(super) async fn run(
         pool,
     } = prepare(action, "procedure", realm, context, pools)?;
     let call = Call {
-        procedure: uri,
         options,
-        payload,
-        timeout,
+        ..Call::new(uri, payload, timeout)
     };
     let result = pool
         .call(call, connect_timeout)

@@ -29,10 +29,8 @@ pub(super) async fn run(
         pool,
     } = prepare(action, "topic", realm, context, pools)?;
     let publish = Publish {
-        topic: uri,
         options,
-        payload,
-        timeout,
+        ..Publish::new(uri, payload, timeout)
     };
     let published = pool
         .publish(publish, connect_timeout)

@@ -93,6 +93,15 @@ impl UriPattern {
         }
     }
 
+    /// Returns the URI that was matched: the one `named`, or without any the pattern's own text,
+    /// which costs no copy.
+    pub fn matched(&self, named: Option<&str>) -> Arc<str> {
+        match named {
+            Some(uri) if *uri != *self.text => uri.into(),
+            _ => self.text.clone(),
+        }
+    }
+
     /// Returns whether the pattern also satisfies `check`.
     pub fn satisfies(&self, check: UriCheck) -> bool {
         Self::parse(&self.text, self.policy, check).is_ok()

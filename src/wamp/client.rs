@@ -10,7 +10,7 @@
 //! use wampgate::devrouter::{DevRouterConfig, Router};
 //! use wampgate::uri::{Uri, UriCheck};
 //! use wampgate::value::Map;
-//! use wampgate::wamp::client::{Call, Client};
+//! use wampgate::wamp::client::{Call, Client, RegisterOptions};
 //! use wampgate::wamp::config::RouterConfig;
 //! use wampgate::wamp::message::Payload;
 //! use wampgate::wamp::serializer::Serializer;
@@ -27,15 +27,13 @@
 //! let client = Client::join(transport, &realm, &RouterConfig::default()).await?;
 //!
 //! let _offer = client
-//!     .register(&procedure, |invocation| async { Ok(invocation.payload) })
-//!     .await?;
-//! let result = client
-//!     .call(Call {
-//!         procedure,
-//!         options: Map::new(),
-//!         payload: Payload::new(vec!["hello".into()], Map::new()),
-//!         timeout: Duration::from_secs(5),
+//!     .register(&procedure, RegisterOptions::default(), |invocation| async {
+//!         Ok(invocation.payload)
 //!     })
+//!     .await?;
+//! let payload = Payload::new(vec!["hello".into()], Map::new());
+//! let result = client
+//!     .call(Call::new(procedure, payload, Duration::from_secs(5)))
 //!     .await?;
 //! assert_eq!(result.payload.args(), ["hello".into()]);
 //!
@@ -46,32 +44,33 @@
 
 mod offers;
 mod prepared;
+mod progress;
+mod requests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout_at;
 
 use crate::uri::Uri;
 use crate::value::Map;
 use crate::wamp::config::RouterConfig;
-use crate::wamp::error::{ApplicationError, CallError, SessionError};
+use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::id::{PublicationId, RequestId};
-use crate::wamp::message::{Message, Payload};
+use crate::wamp::message::Payload;
+use crate::wamp::options::CancelMode;
 use crate::wamp::serializer::Serializer;
 use crate::wamp::session::{
-    self, Answer, Command, Control, DroppedMessages, EventSink, Parts, Purpose, Refused, Reply,
-    Shared, Unsent,
+    self, Command, Control, DroppedMessages, Parts, ProgressSink, Purpose, Shared,
 };
 use crate::wamp::transport::Transport;
 
-pub use crate::wamp::session::{Event, Invocation, Welcome};
-pub use offers::{Registration, Subscription};
+pub use crate::wamp::session::{Event, Invocation, NoProgress, Welcome};
+pub use offers::{RegisterOptions, Registration, SubscribeOptions, Subscription};
 pub(crate) use prepared::{Deadline, Prepared, call_result, publication};
-use prepared::{UNSET, check_uri};
+pub use progress::{CallStep, ProgressLimits, ProgressiveCall};
+use requests::failure;
 
 /// A call of a procedure.
 #[derive(Debug, Clone)]
@@ -82,8 +81,42 @@ pub struct Call {
     pub options: Map,
     /// The arguments.
     pub payload: Payload,
-    /// The deadline, from the moment the call is made.
+    /// The deadline, from the moment the call is made. For a progressive call it begins anew with
+    /// each result.
     pub timeout: Duration,
+    /// Whom the call is made for; told to the router as `forward_for`.
+    pub on_behalf_of: Option<Originator>,
+    /// How the call is canceled at the router when it is given up, where the dealer can.
+    pub cancel: CancelMode,
+}
+
+impl Call {
+    /// Builds a call without options, made for ourselves and canceled by `killnowait`.
+    pub fn new(procedure: Uri, payload: Payload, timeout: Duration) -> Self {
+        Self {
+            procedure,
+            options: Map::new(),
+            payload,
+            timeout,
+            on_behalf_of: None,
+            cancel: CancelMode::default(),
+        }
+    }
+}
+
+/// Whom a request is made for, when that is not our own session.
+///
+/// Written as the option `forward_for`, with our own session's id: a list of one. Crossbar.io shows
+/// a callee these as the caller; it does so whoever says it, so a callee can trust it only where no
+/// stranger may join the realm. Never filled in from what an HTTP client says of itself.
+///
+/// Reference: not in the specification; Crossbar.io and Autobahn have it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Originator {
+    /// Who it is.
+    pub authid: String,
+    /// In which role.
+    pub authrole: String,
 }
 
 /// The result of a call.
@@ -109,6 +142,21 @@ pub struct Publish {
     pub payload: Payload,
     /// How long to wait for the acknowledgement.
     pub timeout: Duration,
+    /// Whom the event is published for; told to the router as `forward_for`.
+    pub on_behalf_of: Option<Originator>,
+}
+
+impl Publish {
+    /// Builds a publication without options, made for ourselves.
+    pub fn new(topic: Uri, payload: Payload, timeout: Duration) -> Self {
+        Self {
+            topic,
+            options: Map::new(),
+            payload,
+            timeout,
+            on_behalf_of: None,
+        }
+    }
 }
 
 /// A session with a router.
@@ -198,19 +246,51 @@ impl Client {
     /// # Cancel safety
     ///
     /// Dropping the future gives the call up: what is not written yet never is, and what is gets
-    /// canceled at the router with mode `killnowait`, where the dealer can. A late answer is
-    /// dropped.
+    /// canceled at the router in the call's mode, where the dealer can. A late answer is dropped.
     ///
     /// Reference: WAMP Basic Profile, "Calling and Invocations"; Advanced Profile, "Call Canceling".
     pub async fn call(&self, call: Call) -> Result<CallResult, CallError> {
+        let cancel = call.cancel;
         let prepared = Prepared::call(call, self.shared.config.uri_check)?;
+        let purpose = Purpose::Call {
+            cancel,
+            progress: None,
+        };
         match self
-            .request(prepared.message, Purpose::Call, prepared.deadline)
+            .request(prepared.message, purpose, prepared.deadline)
             .await
         {
             Ok(answer) => call_result(answer),
             Err(unsent) => Err(failure(unsent)),
         }
+    }
+
+    /// Calls a procedure whose result may come in parts; see [`ProgressiveCall`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::InvalidUri`] and [`CallError::InvalidOption`]; all else comes from the stream.
+    ///
+    /// Reference: WAMP Advanced Profile, "Progressive Call Results".
+    pub fn call_progressive(
+        &self,
+        call: Call,
+        limits: ProgressLimits,
+    ) -> Result<ProgressiveCall, CallError> {
+        let cancel = call.cancel;
+        let check = self.shared.config.uri_check;
+        let (prepared, gap) = Prepared::progressive_call(call, limits.total, check)?;
+        let client = self.clone();
+        Ok(ProgressiveCall::new(gap, limits.queue, move |queue| {
+            Box::pin(async move {
+                let purpose = Purpose::Call {
+                    cancel,
+                    progress: Some(ProgressSink(queue)),
+                };
+                let answered = client.request(prepared.message, purpose, prepared.deadline);
+                call_result(answered.await.map_err(failure)?)
+            })
+        }))
     }
 
     /// Publishes an event and waits until the broker has it. Returns the publication's id; none if
@@ -235,90 +315,6 @@ impl Client {
             Ok(answer) => publication(answer),
             Err(unsent) => Err(failure(unsent)),
         }
-    }
-
-    /// Subscribes to exactly `topic`; up to `queue` events wait for whoever reads them.
-    ///
-    /// # Errors
-    ///
-    /// See [`CallError`]. The router has the configured `connect_timeout` to answer.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future takes a subscription back that is made in the meantime.
-    ///
-    /// Reference: WAMP Basic Profile, "Subscribing and Unsubscribing".
-    pub async fn subscribe(&self, topic: &Uri, queue: usize) -> Result<Subscription, CallError> {
-        check_uri(topic, self.shared.config.uri_check)?;
-        let (sender, events) = mpsc::channel(queue.max(1));
-        let dropped = Arc::<AtomicU64>::default();
-        let key = next_key();
-        let purpose = Purpose::Subscribe {
-            topic: topic.clone(),
-            sink: EventSink {
-                key,
-                queue: sender,
-                dropped: dropped.clone(),
-            },
-        };
-        let message = Message::Subscribe {
-            request: UNSET,
-            options: Map::new(),
-            topic: topic.to_string(),
-        };
-        let Answer::Subscribed(id) = self.plain_request(message, purpose).await? else {
-            unreachable!("the state machine pairs SUBSCRIBE with SUBSCRIBED");
-        };
-        Ok(Subscription {
-            id,
-            key,
-            events,
-            dropped,
-            client: self.clone(),
-        })
-    }
-
-    /// Offers exactly `procedure`; `handler` runs for each call of it, up to the configured
-    /// `max_in_flight` of all handlers of the session at once.
-    ///
-    /// A handler that panics is answered for with `wamp.error.runtime_error`. A handler whose call
-    /// is interrupted is dropped where it stands, unless it watches [`Invocation::interrupted`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CallError`]. The router has the configured `connect_timeout` to answer.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future takes a registration back that is made in the meantime.
-    ///
-    /// Reference: WAMP Basic Profile, "Registering and Unregistering".
-    pub async fn register<F, R>(
-        &self,
-        procedure: &Uri,
-        handler: F,
-    ) -> Result<Registration, CallError>
-    where
-        F: Fn(Invocation) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<Payload, ApplicationError>> + Send + 'static,
-    {
-        check_uri(procedure, self.shared.config.uri_check)?;
-        let purpose = Purpose::Register {
-            procedure: procedure.clone(),
-            handler: session::handler(handler),
-        };
-        let message = Message::Register {
-            request: UNSET,
-            options: Map::new(),
-            procedure: procedure.to_string(),
-        };
-        let Answer::Registered(id) = self.plain_request(message, purpose).await? else {
-            unreachable!("the state machine pairs REGISTER with REGISTERED");
-        };
-        Ok(Registration {
-            id,
-            client: self.clone(),
-        })
     }
 
     /// Returns what the router told about itself and us.
@@ -373,90 +369,5 @@ impl Client {
     /// Returns the serializer that was agreed on.
     pub fn serializer(&self) -> Serializer {
         self.shared.serializer
-    }
-
-    async fn plain_request(&self, message: Message, purpose: Purpose) -> Result<Answer, CallError> {
-        let deadline = Deadline::after(self.shared.config.connect_timeout);
-        match self.request(message, purpose, deadline).await {
-            Ok(Answer::Error(error)) => Err(CallError::Application(error)),
-            Ok(answer) => Ok(answer),
-            Err(unsent) => Err(failure(unsent)),
-        }
-    }
-
-    /// Queues a request and waits until it is settled.
-    pub(crate) async fn request(
-        &self,
-        message: Message,
-        purpose: Purpose,
-        deadline: Deadline,
-    ) -> Result<Answer, Unsent> {
-        let permit = match self.shared.admit() {
-            Ok(permit) => permit,
-            Err(Refused::Busy(error)) => return Err(Unsent::Failed(error)),
-            Err(Refused::Ended(error)) => return Err(Unsent::Returned(Box::new(message), error)),
-        };
-        let (sender, answer) = oneshot::channel();
-        let request = Arc::new(AtomicU64::new(0));
-        let command = Command {
-            message,
-            purpose,
-            deadline: deadline.at,
-            request: request.clone(),
-            reply: Reply { sender, permit },
-        };
-        if let Err(refused) = self.commands.try_send(command) {
-            return Err(match refused {
-                // The queue has a place for each permit.
-                mpsc::error::TrySendError::Full(_) => {
-                    Unsent::Failed(CallError::Busy(self.shared.config.max_in_flight))
-                }
-                mpsc::error::TrySendError::Closed(command) => {
-                    Unsent::Returned(Box::new(command.message), self.shared.end())
-                }
-            });
-        }
-        let mut guard = AbandonOnDrop {
-            request: Some(request),
-            control: &self.control,
-        };
-        match timeout_at(deadline.at, answer).await {
-            Ok(answered) => {
-                guard.request = None;
-                // The task was dropped with all it held, the message too.
-                answered.unwrap_or_else(|_| {
-                    Err(Unsent::Failed(CallError::Disconnected(self.shared.end())))
-                })
-            }
-            Err(_) => Err(Unsent::Failed(CallError::Timeout(deadline.given))),
-        }
-    }
-}
-
-/// Names a subscriber within this process.
-fn next_key() -> u64 {
-    static KEYS: AtomicU64 = AtomicU64::new(0);
-    KEYS.fetch_add(1, Ordering::Relaxed)
-}
-
-fn failure(unsent: Unsent) -> CallError {
-    match unsent {
-        Unsent::Failed(error) => error,
-        Unsent::Returned(_, error) => CallError::NotSent(error),
-    }
-}
-
-/// Tells the task that nobody waits for a request any more.
-struct AbandonOnDrop<'a> {
-    request: Option<Arc<AtomicU64>>,
-    control: &'a mpsc::UnboundedSender<Control>,
-}
-
-impl Drop for AbandonOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(request) = self.request.take() {
-            // If the task is gone, so is the request.
-            drop(self.control.send(Control::Abandon(request)));
-        }
     }
 }

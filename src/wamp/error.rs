@@ -49,6 +49,10 @@ pub enum CallError {
     /// There is an answer, but not one that can be read. The callee has run.
     #[error("the answer cannot be read")]
     Unreadable(#[source] DecodeError),
+    /// Progressive results came faster than they were taken: so many (given) waited already. The
+    /// call has been canceled as after [`Timeout`](Self::Timeout).
+    #[error("progressive results come faster than they are taken: {0} wait already")]
+    Overrun(usize),
     /// The session ended after the request was written. The callee may have run: repeat only what
     /// is idempotent.
     #[error("session lost before the answer")]
@@ -110,6 +114,7 @@ impl CallError {
             CallError::Application(_)
             | CallError::Timeout(_)
             | CallError::Unreadable(_)
+            | CallError::Overrun(_)
             | CallError::Disconnected(_) => false,
         }
     }

@@ -1,4 +1,5 @@
-//! The options that a caller or a publisher may set, and their types.
+//! The options that a caller or a publisher may set, and their types; the values that an option
+//! chooses from.
 //!
 //! Checked before anything is written: several routers close the whole session over an option of
 //! the wrong type or over `null`, and a session is shared by many HTTP requests. Unknown names are
@@ -53,6 +54,87 @@ impl OptionType {
                 .as_list()
                 .is_some_and(|items| items.iter().all(|text| text.as_text().is_some())),
         }
+    }
+}
+
+/// Which callee of a shared registration gets the next call: the option `invoke` of a REGISTER.
+///
+/// Reference: WAMP Advanced Profile, "Shared Registration".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Invoke {
+    /// The only one there may be.
+    #[default]
+    Single,
+    /// The one that registered first.
+    First,
+    /// The one that registered last.
+    Last,
+    /// Each in turn.
+    RoundRobin,
+    /// Any.
+    Random,
+}
+
+impl Invoke {
+    /// All policies, in the order in which they are specified.
+    pub const ALL: [Invoke; 5] = [
+        Invoke::Single,
+        Invoke::RoundRobin,
+        Invoke::Random,
+        Invoke::First,
+        Invoke::Last,
+    ];
+
+    /// Returns the policy's name, as the option `invoke` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Invoke::Single => "single",
+            Invoke::First => "first",
+            Invoke::Last => "last",
+            Invoke::RoundRobin => "roundrobin",
+            Invoke::Random => "random",
+        }
+    }
+
+    /// Returns the policy of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
+/// What a dealer does about a call that is canceled: the option `mode` of a CANCEL.
+///
+/// Whatever the mode, our caller is told at once: routers differ in what they answer, and some
+/// answer nothing. The mode decides what becomes of the callee.
+///
+/// Reference: WAMP Advanced Profile, "Call Canceling".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CancelMode {
+    /// The callee is left alone; its result is dropped.
+    Skip,
+    /// The callee is interrupted, and the dealer waits for its answer before it gives ours.
+    Kill,
+    /// The callee is interrupted, and the dealer waits for nothing.
+    #[default]
+    KillNoWait,
+}
+
+impl CancelMode {
+    /// All modes, in the order in which they are specified.
+    pub const ALL: [CancelMode; 3] = [CancelMode::Skip, CancelMode::Kill, CancelMode::KillNoWait];
+
+    /// Returns the mode's name, as the option `mode` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CancelMode::Skip => "skip",
+            CancelMode::Kill => "kill",
+            CancelMode::KillNoWait => "killnowait",
+        }
+    }
+
+    /// Returns the mode of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
     }
 }
 
@@ -140,6 +222,18 @@ mod tests {
     fn call(json: &str) -> Result<(), String> {
         let options = map(json);
         check(&options, CALL).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_go_both_ways() {
+        for policy in Invoke::ALL {
+            assert_eq!(Invoke::from_name(policy.name()), Some(policy));
+        }
+        for mode in CancelMode::ALL {
+            assert_eq!(CancelMode::from_name(mode.name()), Some(mode));
+        }
+        assert_eq!(Invoke::from_name("all"), None);
+        assert_eq!(CancelMode::from_name("abort"), None);
     }
 
     #[test]

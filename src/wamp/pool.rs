@@ -20,11 +20,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::uri::Uri;
-use crate::wamp::client::{self, Call, CallResult, Client, Prepared, Publish};
+use crate::wamp::client::{
+    self, Call, CallResult, Client, Prepared, ProgressLimits, ProgressiveCall, Publish,
+};
 use crate::wamp::config::RouterConfig;
 use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::id::PublicationId;
-use crate::wamp::session::{self, Answer, Purpose, Unsent};
+use crate::wamp::session::{self, Answer, ProgressSink, Purpose, Unsent};
 
 use keeper::Slot;
 pub use status::{PoolState, PoolStatus, RouterSession, SessionState, SessionStatus};
@@ -101,11 +103,45 @@ impl Pool {
         call: Call,
         connect_timeout: Duration,
     ) -> Result<CallResult, CallError> {
+        let cancel = call.cancel;
         let prepared = Prepared::call(call, self.shared.config.uri_check)?;
         let answer = self
-            .request(prepared, connect_timeout, || Purpose::Call)
+            .request(prepared, connect_timeout, || Purpose::Call {
+                cancel,
+                progress: None,
+            })
             .await?;
         client::call_result(answer)
+    }
+
+    /// Calls a procedure whose result may come in parts; see [`Client::call_progressive`]. The first
+    /// [`next`](ProgressiveCall::next) waits for a session as [`Pool::call`] does; it moves to
+    /// another session only as long as it is not written.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::InvalidUri`] and [`CallError::InvalidOption`]; all else comes from the stream.
+    pub fn call_progressive(
+        &self,
+        call: Call,
+        limits: ProgressLimits,
+        connect_timeout: Duration,
+    ) -> Result<ProgressiveCall, CallError> {
+        let cancel = call.cancel;
+        let check = self.shared.config.uri_check;
+        let (prepared, gap) = Prepared::progressive_call(call, limits.total, check)?;
+        let connect_timeout = connect_timeout.min(gap);
+        let pool = self.clone();
+        Ok(ProgressiveCall::new(gap, limits.queue, move |queue| {
+            Box::pin(async move {
+                let purpose = || Purpose::Call {
+                    cancel,
+                    progress: Some(ProgressSink(queue.clone())),
+                };
+                let answer = pool.request(prepared, connect_timeout, purpose).await?;
+                client::call_result(answer)
+            })
+        }))
     }
 
     /// Publishes an event; see [`Client::publish`]. Waits for a session as [`Pool::call`] does.

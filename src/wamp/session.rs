@@ -7,6 +7,7 @@
 //!                      state.rs        requests and their answers (pure)
 //!                      subscribers.rs  who gets which event
 //!                      callee.rs       registered procedures and what runs
+//!                      tombstones.rs   requests that were given up
 //! ```
 //!
 //! No lock guards the connection. A handle checks what it can (URI, options), takes a permit and
@@ -23,6 +24,7 @@ mod request;
 mod state;
 mod subscribers;
 mod task;
+mod tombstones;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -38,11 +40,13 @@ use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::serializer::{DecodeError, Reading, Serializer};
 use crate::wamp::transport::{self, FrameReader, FrameWriter, Incoming, Transport, TransportError};
 
-pub use callee::Invocation;
-pub(crate) use callee::handler;
+pub(crate) use callee::{Handler, Offered, handler};
+pub use callee::{Invocation, NoProgress};
 pub use join::Welcome;
 use join::{Handshake, Step};
-pub(crate) use request::{Command, Control, Purpose, Reply, Unsent};
+pub(crate) use request::{
+    Command, Control, Ended, FORWARD_FOR, Part, ProgressSink, Purpose, Reply, Unsent, lifetime,
+};
 pub(crate) use state::Answer;
 pub use subscribers::Event;
 pub(crate) use subscribers::EventSink;

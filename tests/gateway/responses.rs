@@ -1,6 +1,7 @@
 //! Statuses, headers and bodies of answers, as templates and their absence shape them.
 
 use wampgate::value::{Map, Value};
+use wampgate::wamp::client::SubscribeOptions;
 use wampgate::wamp::message::Payload;
 
 use crate::support::TestGateway;
@@ -93,7 +94,12 @@ async fn a_publish_is_acknowledged_and_says_its_id() {
     }"#;
     let gateway = gateway(paths).await;
     let topic = crate::support::uri("com.test.topic");
-    let mut events = gateway.callee.client.subscribe(&topic, 16).await.unwrap();
+    let mut events = gateway
+        .callee
+        .client
+        .subscribe(&topic, SubscribeOptions::default(), 16)
+        .await
+        .unwrap();
 
     let answer = gateway.http.json("POST", "/plain", "").await;
     assert_eq!(answer.status, 200);

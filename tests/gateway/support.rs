@@ -12,7 +12,7 @@ use wampgate::gateway::peer::TrustedProxies;
 use wampgate::spec::{self, Route};
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
-use wampgate::wamp::client::{Client, Invocation, Registration};
+use wampgate::wamp::client::{Client, Invocation, RegisterOptions, Registration};
 use wampgate::wamp::config::{Endpoint, Reconnect, RouterConfig};
 use wampgate::wamp::error::ApplicationError;
 use wampgate::wamp::message::Payload;
@@ -157,7 +157,7 @@ impl Callee {
     {
         let registration = self
             .client
-            .register(&uri(procedure), handler)
+            .register(&uri(procedure), RegisterOptions::default(), handler)
             .await
             .unwrap();
         self.registrations.push(registration);

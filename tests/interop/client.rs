@@ -8,7 +8,9 @@ use tokio::sync::Notify;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::auth::{Auth, Secret};
-use wampgate::wamp::client::{Call, Client, Publish, Registration};
+use wampgate::wamp::client::{
+    Call, Client, Publish, RegisterOptions, Registration, SubscribeOptions,
+};
 use wampgate::wamp::config::RouterConfig;
 use wampgate::wamp::error::{ApplicationError, CallError, SessionError, chain};
 use wampgate::wamp::message::Payload;
@@ -34,12 +36,7 @@ fn config(url: &str, serializer: Serializer) -> RouterConfig {
 }
 
 fn call(procedure: &str, args: Vec<Value>) -> Call {
-    Call {
-        procedure: uri(procedure),
-        options: Map::new(),
-        payload: Payload::new(args, Map::new()),
-        timeout: LONG,
-    }
+    Call::new(uri(procedure), Payload::new(args, Map::new()), LONG)
 }
 
 /// A callee of ours: `echo`, `fail` and `slow`, which tells when it is interrupted.
@@ -52,28 +49,38 @@ async fn callee(
         .await
         .unwrap();
     let echo = callee
-        .register(&uri("com.example.echo"), |invocation| async {
-            Ok(invocation.payload)
-        })
+        .register(
+            &uri("com.example.echo"),
+            RegisterOptions::default(),
+            |invocation| async { Ok(invocation.payload) },
+        )
         .await
         .unwrap();
     let fail = callee
-        .register(&uri("com.example.fail"), |_| async {
-            let kwargs = Map::from([("left".to_owned(), Value::from(u64::MAX))]);
-            let args = vec!["why".into()];
-            Err(ApplicationError::new("com.example.error.no", args, kwargs))
-        })
+        .register(
+            &uri("com.example.fail"),
+            RegisterOptions::default(),
+            |_| async {
+                let kwargs = Map::from([("left".to_owned(), Value::from(u64::MAX))]);
+                let args = vec!["why".into()];
+                Err(ApplicationError::new("com.example.error.no", args, kwargs))
+            },
+        )
         .await
         .unwrap();
     let slow = callee
-        .register(&uri("com.example.slow"), move |invocation| {
-            let interrupted = interrupted.clone();
-            async move {
-                invocation.interrupted().await;
-                interrupted.notify_one();
-                Ok(Payload::default())
-            }
-        })
+        .register(
+            &uri("com.example.slow"),
+            RegisterOptions::default(),
+            move |invocation| {
+                let interrupted = interrupted.clone();
+                async move {
+                    invocation.interrupted().await;
+                    interrupted.notify_one();
+                    Ok(Payload::default())
+                }
+            },
+        )
         .await
         .unwrap();
     (callee, [echo, fail, slow])
@@ -149,15 +156,11 @@ async fn our_client_plays_all_roles_on_crossbar() {
 
         // Events.
         let mut events = callee
-            .subscribe(&uri("com.example.topic"), 8)
+            .subscribe(&uri("com.example.topic"), SubscribeOptions::default(), 8)
             .await
             .unwrap();
-        let publish = Publish {
-            topic: uri("com.example.topic"),
-            options: Map::new(),
-            payload: Payload::new(vec![Value::I64(7)], Map::new()),
-            timeout: LONG,
-        };
+        let payload = Payload::new(vec![Value::I64(7)], Map::new());
+        let publish = Publish::new(uri("com.example.topic"), payload, LONG);
         let id = pool.publish(publish, LONG).await.unwrap();
         let event = events.next().await.unwrap();
         assert_eq!(Some(event.publication), id);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
-use wampgate::wamp::client::{Call, Publish};
+use wampgate::wamp::client::{Call, Client, Publish};
 use wampgate::wamp::config::{Endpoint, RouterConfig};
 use wampgate::wamp::id::{RequestId, SessionId};
 use wampgate::wamp::message::{Message, Payload};
@@ -204,6 +204,26 @@ impl Peer {
     }
 }
 
+/// A session in process, and the router's end of it.
+pub(crate) async fn session() -> (Client, Peer) {
+    session_with(FEATURES, |_| {}).await
+}
+
+pub(crate) async fn session_with(
+    welcome: &str,
+    change: impl FnOnce(&mut RouterConfig),
+) -> (Client, Peer) {
+    let (mut router, endpoint) = FakeRouter::in_process(1024);
+    let mut config = config(endpoint);
+    change(&mut config);
+    let realm = realm();
+    let (client, peer) = tokio::join!(
+        Client::connect(&realm, &config),
+        router.welcome_with(welcome)
+    );
+    (client.unwrap(), peer)
+}
+
 pub(crate) fn uri(text: &str) -> Uri {
     Uri::parse(text, UriCheck::Loose).unwrap()
 }
@@ -232,19 +252,9 @@ pub(crate) fn config(endpoint: Endpoint) -> RouterConfig {
 }
 
 pub(crate) fn call(procedure: &str) -> Call {
-    Call {
-        procedure: uri(procedure),
-        options: Map::new(),
-        payload: Payload::default(),
-        timeout: LONG,
-    }
+    Call::new(uri(procedure), Payload::default(), LONG)
 }
 
 pub(crate) fn publish(topic: &str) -> Publish {
-    Publish {
-        topic: uri(topic),
-        options: Map::new(),
-        payload: args([Value::I64(1)]),
-        timeout: LONG,
-    }
+    Publish::new(uri(topic), args([Value::I64(1)]), LONG)
 }

@@ -3,8 +3,10 @@
 mod auth;
 mod devrouter;
 mod fake_router;
+mod offers;
 mod peer;
 mod pool;
+mod progress;
 mod round_trips;
 mod session;
 mod together;

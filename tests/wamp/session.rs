@@ -11,34 +11,18 @@ use tokio::time::Instant;
 use wampgate::uri::UriCheck;
 use wampgate::value::{Map, Value};
 use wampgate::wamp::auth::{Auth, Secret, cra};
-use wampgate::wamp::client::{Call, Client};
+use wampgate::wamp::client::{Call, Client, RegisterOptions, SubscribeOptions};
 use wampgate::wamp::config::RouterConfig;
 use wampgate::wamp::error::{ApplicationError, CallError, SessionError, chain};
 use wampgate::wamp::id::{PublicationId, RegistrationId, RequestId, SubscriptionId};
 use wampgate::wamp::message::{Message, Payload};
 
 use crate::fake_router::{
-    FEATURES, FakeRouter, LONG, Peer, args, call, config, map, publish, realm, uri,
+    FEATURES, FakeRouter, LONG, Peer, args, call, config, map, publish, realm, session,
+    session_with, uri,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A session in process, and the router's end of it.
-async fn session() -> (Client, Peer) {
-    session_with(FEATURES, |_| {}).await
-}
-
-async fn session_with(welcome: &str, change: impl FnOnce(&mut RouterConfig)) -> (Client, Peer) {
-    let (mut router, endpoint) = FakeRouter::in_process(1024);
-    let mut config = config(endpoint);
-    change(&mut config);
-    let realm = realm();
-    let (client, peer) = tokio::join!(
-        Client::connect(&realm, &config),
-        router.welcome_with(welcome)
-    );
-    (client.unwrap(), peer)
-}
 
 async fn join(auth: Auth, script: impl AsyncFnOnce(&mut Peer)) -> Result<Client, SessionError> {
     let (mut router, endpoint) = FakeRouter::in_process(1024);
@@ -475,7 +459,10 @@ async fn what_may_not_be_sent_is_never_written_and_costs_nothing() {
     assert!(matches!(error, CallError::InvalidUri { .. }), "{error:?}");
     let error = client.publish(publish("com.x-y")).await.unwrap_err();
     assert!(matches!(error, CallError::InvalidUri { .. }), "{error:?}");
-    let error = client.subscribe(&uri("com.x-y"), 1).await.unwrap_err();
+    let error = client
+        .subscribe(&uri("com.x-y"), SubscribeOptions::default(), 1)
+        .await
+        .unwrap_err();
     assert!(matches!(error, CallError::InvalidUri { .. }), "{error:?}");
 
     for options in [r#"{"disclose_me": null}"#, r#"{"unheard_of": 1}"#] {
@@ -808,20 +795,23 @@ where
     R: Future<Output = Result<Payload, ApplicationError>> + Send + 'static,
 {
     let procedure = uri("com.p");
-    let (registration, ()) = tokio::join!(client.register(&procedure, handler), async {
-        let Message::Register {
-            request, procedure, ..
-        } = peer.receive().await
-        else {
-            panic!("no REGISTER");
-        };
-        assert_eq!(procedure, "com.p");
-        peer.send(Message::Registered {
-            request,
-            registration: RegistrationId(70),
-        })
-        .await;
-    });
+    let (registration, ()) = tokio::join!(
+        client.register(&procedure, RegisterOptions::default(), handler),
+        async {
+            let Message::Register {
+                request, procedure, ..
+            } = peer.receive().await
+            else {
+                panic!("no REGISTER");
+            };
+            assert_eq!(procedure, "com.p");
+            peer.send(Message::Registered {
+                request,
+                registration: RegistrationId(70),
+            })
+            .await;
+        }
+    );
     registration.unwrap()
 }
 
@@ -969,18 +959,21 @@ async fn subscribe(
     queue: usize,
 ) -> wampgate::wamp::client::Subscription {
     let topic = uri("com.t");
-    let (subscription, ()) = tokio::join!(client.subscribe(&topic, queue), async {
-        let Message::Subscribe { request, .. } = peer.receive().await else {
-            panic!("no SUBSCRIBE");
-        };
-        peer.send(Message::Subscribed {
-            request,
-            subscription: SubscriptionId(30),
-        })
-        .await;
-        // On the heels of it: nothing is lost between the answer and the reader.
-        peer.send_raw(r#"[36,30,1,{},["first"]]"#).await;
-    });
+    let (subscription, ()) = tokio::join!(
+        client.subscribe(&topic, SubscribeOptions::default(), queue),
+        async {
+            let Message::Subscribe { request, .. } = peer.receive().await else {
+                panic!("no SUBSCRIBE");
+            };
+            peer.send(Message::Subscribed {
+                request,
+                subscription: SubscriptionId(30),
+            })
+            .await;
+            // On the heels of it: nothing is lost between the answer and the reader.
+            peer.send_raw(r#"[36,30,1,{},["first"]]"#).await;
+        }
+    );
     subscription.unwrap()
 }
 
@@ -990,7 +983,7 @@ async fn a_subscription_gets_events_until_it_is_left() {
     let mut one = subscribe(&client, &mut peer, 8).await;
     let mut other = subscribe(&client, &mut peer, 8).await;
     let event = one.next().await.unwrap();
-    assert_eq!(event.topic, "com.t");
+    assert_eq!(&*event.topic, "com.t");
     assert_eq!(event.payload.args(), [Value::from("first")]);
     assert!(other.next().await.is_some());
     // The topic has another reader still, so the router hears nothing of this one's going.
@@ -1054,7 +1047,7 @@ async fn a_subscription_ends_with_its_session_or_by_revocation() {
 async fn a_subscription_made_for_nobody_is_left_again() {
     let (client, mut peer) = session().await;
     let topic = uri("com.t");
-    let mut subscribing = Box::pin(client.subscribe(&topic, 1));
+    let mut subscribing = Box::pin(client.subscribe(&topic, SubscribeOptions::default(), 1));
     let request = tokio::select! {
         _ = &mut subscribing => panic!("nobody answered"),
         message = peer.receive() => match message {

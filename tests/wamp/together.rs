@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 use wampgate::value::{Map, Value};
-use wampgate::wamp::client::{Call, Client, Registration};
+use wampgate::wamp::client::{Call, Client, RegisterOptions, Registration, SubscribeOptions};
 use wampgate::wamp::config::{Endpoint, Reconnect, RouterConfig};
 use wampgate::wamp::error::{ApplicationError, CallError};
 use wampgate::wamp::message::Payload;
@@ -35,20 +35,28 @@ async fn serve(url: &str, serializer: Serializer) -> (Client, Vec<Registration>)
         .await
         .unwrap();
     let double = callee
-        .register(&uri("com.example.double"), |invocation| async move {
-            let number = invocation.payload.args()[0].as_u64().unwrap();
-            Ok(Payload::new(vec![(number * 2).into()], Map::new()))
-        })
+        .register(
+            &uri("com.example.double"),
+            RegisterOptions::default(),
+            |invocation| async move {
+                let number = invocation.payload.args()[0].as_u64().unwrap();
+                Ok(Payload::new(vec![(number * 2).into()], Map::new()))
+            },
+        )
         .await
         .unwrap();
     let fail = callee
-        .register(&uri("com.example.fail"), |_| async {
-            Err(ApplicationError::new(
-                "com.example.error.no",
-                vec!["why".into()],
-                map(r#"{"left": 18446744073709551615}"#),
-            ))
-        })
+        .register(
+            &uri("com.example.fail"),
+            RegisterOptions::default(),
+            |_| async {
+                Err(ApplicationError::new(
+                    "com.example.error.no",
+                    vec!["why".into()],
+                    map(r#"{"left": 18446744073709551615}"#),
+                ))
+            },
+        )
         .await
         .unwrap();
     (callee, vec![double, fail])
@@ -109,14 +117,18 @@ async fn a_deadline_interrupts_the_callee_and_the_session_goes_on() {
     let interrupted = Arc::new(Notify::new());
     let tell = interrupted.clone();
     let _registration = callee
-        .register(&uri("com.example.slow"), move |invocation| {
-            let tell = tell.clone();
-            async move {
-                invocation.interrupted().await;
-                tell.notify_one();
-                Ok(args(["too late".into()]))
-            }
-        })
+        .register(
+            &uri("com.example.slow"),
+            RegisterOptions::default(),
+            move |invocation| {
+                let tell = tell.clone();
+                async move {
+                    invocation.interrupted().await;
+                    tell.notify_one();
+                    Ok(args(["too late".into()]))
+                }
+            },
+        )
         .await
         .unwrap();
     let caller = Client::connect(&uri(REALM), &config).await.unwrap();
@@ -148,7 +160,10 @@ async fn an_event_reaches_its_subscribers() {
     let url = router.listen("127.0.0.1:0").await.unwrap().url();
     let config = config(&url, Serializer::Cbor);
     let subscriber = Client::connect(&uri(REALM), &config).await.unwrap();
-    let mut events = subscriber.subscribe(&uri("com.t"), 8).await.unwrap();
+    let mut events = subscriber
+        .subscribe(&uri("com.t"), SubscribeOptions::default(), 8)
+        .await
+        .unwrap();
     let pool = Pool::start(uri(REALM), config);
     let id = pool.publish(publish("com.t"), LONG).await.unwrap().unwrap();
     let event = events.next().await.unwrap();

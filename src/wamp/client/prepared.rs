@@ -4,30 +4,66 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::uri::{Uri, UriCheck};
-use crate::value::Value;
-use crate::wamp::client::{Call, CallResult, Publish};
+use crate::uri::{Uri, UriCheck, UriPattern};
+use crate::value::{Map, Value};
+use crate::wamp::client::{Call, CallResult, Originator, Publish};
 use crate::wamp::error::CallError;
 use crate::wamp::id::{PublicationId, RequestId};
 use crate::wamp::message::Message;
 use crate::wamp::options;
-use crate::wamp::session::{self, Answer};
+use crate::wamp::session::{self, Answer, FORWARD_FOR};
 
 /// Until the task fills it in.
 pub(super) const UNSET: RequestId = RequestId(0);
 
 /// Checks what a `Uri` does not promise by itself.
-pub(super) fn check_uri(uri: &Uri, check: UriCheck) -> Result<(), CallError> {
+fn check_uri(uri: &Uri, check: UriCheck) -> Result<(), CallError> {
     match check {
         // A `Uri` is that by itself.
         UriCheck::Loose => Ok(()),
-        UriCheck::Strict => {
-            Uri::parse(uri.as_str(), check).map_err(|source| CallError::InvalidUri {
+        UriCheck::Strict => match Uri::parse(uri.as_str(), check) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(CallError::InvalidUri {
                 uri: uri.to_string(),
                 source,
-            })?;
-            Ok(())
-        }
+            }),
+        },
+    }
+}
+
+/// Checks what a `UriPattern` does not promise by itself.
+pub(super) fn check_pattern(pattern: &UriPattern, check: UriCheck) -> Result<(), CallError> {
+    match UriPattern::parse(pattern.as_str(), pattern.policy(), check) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(CallError::InvalidUri {
+            uri: pattern.to_string(),
+            source,
+        }),
+    }
+}
+
+/// Takes the option `timeout` out, and returns the shorter of the two.
+///
+/// It is told to the dealer by whoever writes the call: how much is left is known there, and whether
+/// the dealer understands it. 0 means "no timeout" in the specification.
+fn shortest(timeout: Duration, options: &mut Map) -> Duration {
+    let limit = options.shift_remove("timeout");
+    match limit.as_ref().and_then(Value::as_u64) {
+        Some(limit) if limit > 0 => timeout.min(Duration::from_millis(limit)),
+        _ => timeout,
+    }
+}
+
+/// Says whom a request is made for. The session is filled in by whoever writes it.
+fn forward_for(options: &mut Map, originator: Option<Originator>) {
+    if let Some(Originator { authid, authrole }) = originator {
+        let originator = Map::from([
+            ("session".to_owned(), Value::Null),
+            ("authid".to_owned(), authid.into()),
+            ("authrole".to_owned(), authrole.into()),
+        ]);
+        let originators = vec![Value::Map(originator)];
+        options.insert(FORWARD_FOR.to_owned(), Value::List(originators));
     }
 }
 
@@ -60,20 +96,14 @@ impl Prepared {
             procedure,
             mut options,
             payload,
-            mut timeout,
+            timeout,
+            on_behalf_of,
+            cancel: _,
         } = call;
         check_uri(&procedure, check)?;
         options::check(&options, options::CALL)?;
-        // It is told to the dealer by whoever writes the call: how much is left is known there,
-        // and whether the dealer understands it. 0 means "no timeout" in the specification.
-        if let Some(limit) = options
-            .shift_remove("timeout")
-            .as_ref()
-            .and_then(Value::as_u64)
-            && limit > 0
-        {
-            timeout = timeout.min(Duration::from_millis(limit));
-        }
+        let timeout = shortest(timeout, &mut options);
+        forward_for(&mut options, on_behalf_of);
         Ok(Self {
             message: Message::Call {
                 request: UNSET,
@@ -85,6 +115,23 @@ impl Prepared {
         })
     }
 
+    /// Returns the request, whose deadline is that of the whole, and the longest wait for each
+    /// result.
+    pub(crate) fn progressive_call(
+        mut call: Call,
+        total: Option<Duration>,
+        check: UriCheck,
+    ) -> Result<(Self, Duration), CallError> {
+        options::check(&call.options, options::CALL)?;
+        let gap = shortest(call.timeout, &mut call.options);
+        call.timeout = total.unwrap_or(Duration::MAX);
+        let mut prepared = Self::call(call, check)?;
+        if let Message::Call { options, .. } = &mut prepared.message {
+            options.insert("receive_progress".to_owned(), Value::Bool(true));
+        }
+        Ok((prepared, gap))
+    }
+
     /// Returns the request, and whether the broker is asked to acknowledge it.
     pub(crate) fn publish(publish: Publish, check: UriCheck) -> Result<(Self, bool), CallError> {
         let Publish {
@@ -92,6 +139,7 @@ impl Prepared {
             mut options,
             payload,
             timeout,
+            on_behalf_of,
         } = publish;
         check_uri(&topic, check)?;
         options::check(&options, options::PUBLISH)?;
@@ -100,6 +148,7 @@ impl Prepared {
             .or_insert(Value::Bool(true))
             .as_bool()
             .unwrap_or(true);
+        forward_for(&mut options, on_behalf_of);
         let prepared = Self {
             message: Message::Publish {
                 request: UNSET,

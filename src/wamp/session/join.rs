@@ -182,14 +182,22 @@ fn roles() -> Map {
     let roles = [
         (
             "caller",
-            &["caller_identification", "call_canceling", "call_timeout"][..],
+            &[
+                "caller_identification",
+                "call_canceling",
+                "call_timeout",
+                "progressive_call_results",
+            ][..],
         ),
         (
             "callee",
             &[
                 "caller_identification",
                 "call_canceling",
+                "pattern_based_registration",
+                "progressive_call_results",
                 "registration_revocation",
+                "shared_registration",
             ],
         ),
         (
@@ -202,7 +210,11 @@ fn roles() -> Map {
         ),
         (
             "subscriber",
-            &["publisher_identification", "subscription_revocation"],
+            &[
+                "pattern_based_subscription",
+                "publisher_identification",
+                "subscription_revocation",
+            ],
         ),
     ];
     roles

@@ -1,20 +1,26 @@
 //! What the handles of a session ask of its task.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::uri::Uri;
+use crate::uri::UriPattern;
+use crate::value::Map;
 use crate::wamp::error::{CallError, SessionError};
-use crate::wamp::id::{RegistrationId, SubscriptionId};
-use crate::wamp::message::Message;
+use crate::wamp::id::{RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::message::{Message, Payload};
+use crate::wamp::options::CancelMode;
 use crate::wamp::session::Permit;
-use crate::wamp::session::callee::Handler;
+use crate::wamp::session::callee::Offered;
 use crate::wamp::session::state::{Answer, Kind};
 use crate::wamp::session::subscribers::EventSink;
+
+/// The option by which a request says whom it is made for.
+pub(crate) const FORWARD_FOR: &str = "forward_for";
 
 /// One request of a handle.
 #[derive(Debug)]
@@ -48,22 +54,24 @@ impl Reply {
 
 /// What a request is for.
 pub(crate) enum Purpose {
-    Call,
+    Call {
+        /// How it is canceled when it is given up.
+        cancel: CancelMode,
+        /// Where progressive results go; without it they are dropped.
+        progress: Option<ProgressSink>,
+    },
     Publish {
         acknowledge: bool,
     },
     Subscribe {
-        topic: Uri,
+        pattern: UriPattern,
         sink: EventSink,
     },
     Unsubscribe {
         subscription: SubscriptionId,
         key: u64,
     },
-    Register {
-        procedure: Uri,
-        handler: Handler,
-    },
+    Register(Offered),
     Unregister {
         registration: RegistrationId,
     },
@@ -72,12 +80,71 @@ pub(crate) enum Purpose {
 impl Purpose {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Purpose::Call => Kind::Call,
+            Purpose::Call { progress: None, .. } => Kind::Call,
+            Purpose::Call {
+                progress: Some(_), ..
+            } => Kind::ProgressiveCall,
             Purpose::Publish { .. } => Kind::Publish,
             Purpose::Subscribe { .. } => Kind::Subscribe,
             Purpose::Unsubscribe { .. } => Kind::Unsubscribe,
-            Purpose::Register { .. } => Kind::Register,
+            Purpose::Register(_) => Kind::Register,
             Purpose::Unregister { .. } => Kind::Unregister,
+        }
+    }
+}
+
+impl Purpose {
+    /// Returns how the request is canceled when it is given up.
+    pub(crate) fn cancel_mode(&self) -> CancelMode {
+        match self {
+            Purpose::Call { cancel, .. } => *cancel,
+            Purpose::Publish { .. }
+            | Purpose::Subscribe { .. }
+            | Purpose::Unsubscribe { .. }
+            | Purpose::Register(_)
+            | Purpose::Unregister { .. } => CancelMode::default(),
+        }
+    }
+}
+
+/// The sending end of a call's queue of progressive results.
+#[derive(Debug, Clone)]
+pub(crate) struct ProgressSink(pub(crate) mpsc::Sender<Part>);
+
+/// A progressive result.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// When it came: the next is due so long after it.
+    pub(crate) at: Instant,
+    pub(crate) request: RequestId,
+    pub(crate) details: Map,
+    pub(crate) payload: Payload,
+}
+
+/// Held by a session as long as a subscription or registration lasts there.
+#[derive(Debug)]
+pub(crate) struct Alive {
+    _sender: oneshot::Sender<Infallible>,
+}
+
+/// Waits for the end of a subscription or registration.
+#[derive(Debug)]
+pub(crate) struct Ended(oneshot::Receiver<Infallible>);
+
+/// Joins the two.
+pub(crate) fn lifetime() -> (Alive, Ended) {
+    let (sender, receiver) = oneshot::channel();
+    (Alive { _sender: sender }, Ended(receiver))
+}
+
+impl Ended {
+    /// # Cancel safety
+    ///
+    /// Cancel safe; may be called again.
+    pub(crate) async fn wait(&mut self) {
+        if !self.0.is_terminated() {
+            // Nothing is ever sent: an answer is the sender's being dropped.
+            drop((&mut self.0).await);
         }
     }
 }
@@ -101,7 +168,7 @@ pub(crate) enum Unsent {
 #[derive(Debug)]
 pub(crate) enum Control {
     /// Nobody waits for this request any more.
-    Abandon(Arc<AtomicU64>),
+    Abandon(Arc<AtomicU64>, CancelMode),
     /// A subscriber is gone.
     DropSubscriber(SubscriptionId, u64),
     /// A registration's handle is gone.

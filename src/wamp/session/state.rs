@@ -5,22 +5,22 @@
 //! tombstone swallows the answer, which may come late or never: routers do not always answer a
 //! CANCEL.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use crate::value::{Map, Value};
 use crate::wamp::error::{ApplicationError, SessionError, clipped, uris};
 use crate::wamp::id::{PublicationId, RegistrationId, RequestId, RequestIds, SubscriptionId};
 use crate::wamp::message::{Message, Payload, code};
+use crate::wamp::options::CancelMode;
 use crate::wamp::serializer::DecodeError;
-
-/// More late answers than this are not expected at once; beyond it the oldest is forgotten, and
-/// its answer then counts as one that nobody asked for.
-const MAX_TOMBSTONES: usize = 4096;
+use crate::wamp::session::tombstones::Tombstones;
 
 /// The kind of a request; it decides which answers are for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Call,
+    /// One that takes progressive results too.
+    ProgressiveCall,
     Publish,
     Subscribe,
     Unsubscribe,
@@ -29,13 +29,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    fn is_call(self) -> bool {
+        matches!(self, Kind::Call | Kind::ProgressiveCall)
+    }
+
     /// Returns the message code of the request, as ERROR names it.
     fn code(self) -> u64 {
         match self {
             Kind::Publish => code::PUBLISH,
             Kind::Subscribe => code::SUBSCRIBE,
             Kind::Unsubscribe => code::UNSUBSCRIBE,
-            Kind::Call => code::CALL,
+            Kind::Call | Kind::ProgressiveCall => code::CALL,
             Kind::Register => code::REGISTER,
             Kind::Unregister => code::UNREGISTER,
         }
@@ -68,7 +72,7 @@ impl Answer {
     /// Returns whether a request of `kind` may be answered so.
     fn suits(&self, kind: Kind) -> bool {
         match self {
-            Answer::Result { .. } => kind == Kind::Call,
+            Answer::Result { .. } => kind.is_call(),
             Answer::Published(_) => kind == Kind::Publish,
             Answer::Subscribed(_) => kind == Kind::Subscribe,
             Answer::Unsubscribed => kind == Kind::Unsubscribe,
@@ -98,6 +102,12 @@ pub(crate) enum Dropped {
 pub(crate) enum Reaction<T> {
     /// A request is settled.
     Settle { ticket: T, answer: Answer },
+    /// A part of the result of a call that goes on; [`State::ticket`] says whose.
+    Progress {
+        request: RequestId,
+        details: Map,
+        payload: Payload,
+    },
     /// A subscription was made that nobody waits for any more.
     LateSubscribed(SubscriptionId),
     /// A registration was made that nobody waits for any more.
@@ -186,19 +196,24 @@ impl<T> State<T> {
 
     /// Gives up on a request. Returns its ticket and what to tell the router, or nothing if the
     /// request is settled already.
-    pub(crate) fn abandon(&mut self, request: RequestId) -> Option<(T, Option<Message>)> {
+    pub(crate) fn abandon(
+        &mut self,
+        request: RequestId,
+        mode: CancelMode,
+    ) -> Option<(T, Option<Message>)> {
         let Pending { kind, ticket } = self.pending.remove(&request)?;
         self.tombstones.bury(request, kind);
-        let cancel = (kind == Kind::Call && self.can_cancel).then(|| Message::Cancel {
+        let cancel = (kind.is_call() && self.can_cancel).then(|| Message::Cancel {
             request,
-            options: Map::from([("mode".to_owned(), Value::from("killnowait"))]),
+            options: Map::from([("mode".to_owned(), Value::from(mode.name()))]),
         });
         Some((ticket, cancel))
     }
 
     /// Takes in a message that could not be read. If it is the answer to a request, there will be
-    /// no other: returns the ticket, so that nobody waits for its deadline.
-    pub(crate) fn unreadable(&mut self, error: &DecodeError) -> Option<T> {
+    /// no other: returns the ticket, so that nobody waits for its deadline. Of a progressive result
+    /// there may be more, so the call is given up, and there is something to tell the router.
+    pub(crate) fn unreadable(&mut self, error: &DecodeError) -> Option<(T, Option<Message>)> {
         let DecodeError::Malformed {
             code:
                 code::ERROR
@@ -214,9 +229,22 @@ impl<T> State<T> {
         else {
             return None;
         };
-        self.tombstones.raise(*request);
-        let Pending { ticket, .. } = self.pending.remove(request)?;
-        Some(ticket)
+        match self.pending.get(request).map(|pending| pending.kind) {
+            Some(Kind::ProgressiveCall) => self.abandon(*request, CancelMode::default()),
+            Some(_) => {
+                let Pending { ticket, .. } = self.pending.remove(request)?;
+                Some((ticket, None))
+            }
+            None => {
+                self.tombstones.raise(*request);
+                None
+            }
+        }
+    }
+
+    /// Returns the ticket of a request that waits for its answer.
+    pub(crate) fn ticket(&self, request: RequestId) -> Option<&T> {
+        self.pending.get(&request).map(|pending| &pending.ticket)
     }
 
     /// Returns how many requests wait for their answer.
@@ -226,7 +254,7 @@ impl<T> State<T> {
 
     /// Returns how many requests were given up and not answered since.
     pub(crate) fn tombstones(&self) -> usize {
-        self.tombstones.kinds.len()
+        self.tombstones.len()
     }
 
     /// Returns the GOODBYE to send; the router's own is then the end of the session.
@@ -252,7 +280,7 @@ impl<T> State<T> {
                 payload,
             } => {
                 if details.get("progress").and_then(Value::as_bool) == Some(true) {
-                    return Reaction::Drop(Dropped::Progress);
+                    return self.progress(request, details, payload);
                 }
                 self.settle(
                     request,
@@ -372,6 +400,22 @@ impl<T> State<T> {
         }
     }
 
+    /// A progressive result settles nothing: neither a call nor, with a CANCEL under way, the wait
+    /// for the late answer to one.
+    fn progress(&self, request: RequestId, details: Map, payload: Payload) -> Reaction<T> {
+        match self.pending.get(&request).map(|pending| pending.kind) {
+            Some(Kind::ProgressiveCall) => Reaction::Progress {
+                request,
+                details,
+                payload,
+            },
+            None if self.tombstones.kind(request) == Some(Kind::ProgressiveCall) => {
+                Reaction::Drop(Dropped::Late)
+            }
+            _ => Reaction::Drop(Dropped::Progress),
+        }
+    }
+
     fn settle(&mut self, request: RequestId, answer: Answer) -> Reaction<T> {
         if let Some(kind) = self.tombstones.kind(request) {
             if !answer.suits(kind) {
@@ -417,41 +461,6 @@ pub(crate) fn aborted(details: &Map, reason: String, payload: &Payload) -> Sessi
 /// Returns the id that a revocation (request 0) names in its details.
 fn revoked(details: &Map, key: &str) -> Option<u64> {
     details.get(key).and_then(Value::as_u64)
-}
-
-/// The requests that were given up and not answered since, the oldest first.
-#[derive(Debug, Default)]
-struct Tombstones {
-    kinds: HashMap<RequestId, Kind>,
-    // May still name requests whose answer has come: they are skipped when they get to the front.
-    order: VecDeque<RequestId>,
-}
-
-impl Tombstones {
-    fn bury(&mut self, request: RequestId, kind: Kind) {
-        if self.order.len() >= MAX_TOMBSTONES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.kinds.remove(&oldest);
-        }
-        self.kinds.insert(request, kind);
-        self.order.push_back(request);
-    }
-
-    fn kind(&self, request: RequestId) -> Option<Kind> {
-        self.kinds.get(&request).copied()
-    }
-
-    fn raise(&mut self, request: RequestId) {
-        self.kinds.remove(&request);
-        while self
-            .order
-            .front()
-            .is_some_and(|oldest| !self.kinds.contains_key(oldest))
-        {
-            self.order.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -536,14 +545,19 @@ mod tests {
     fn an_abandoned_call_is_canceled_and_its_late_answer_swallowed() {
         let mut state = state();
         state.begin(Kind::Call, "call");
-        let (ticket, cancel) = state.abandon(RequestId(1)).unwrap();
+        let (ticket, cancel) = state.abandon(RequestId(1), CancelMode::KillNoWait).unwrap();
         assert_eq!(ticket, "call");
         assert!(matches!(
             cancel,
             Some(Message::Cancel { request: RequestId(1), options })
                 if options["mode"] == Value::from("killnowait")
         ));
-        assert!(state.abandon(RequestId(1)).is_none(), "only once");
+        assert!(
+            state
+                .abandon(RequestId(1), CancelMode::KillNoWait)
+                .is_none(),
+            "only once"
+        );
         assert!(matches!(
             state.receive(result(1)),
             Reaction::Drop(Dropped::Late)
@@ -561,10 +575,16 @@ mod tests {
     fn nothing_is_canceled_where_the_dealer_does_not_announce_it() {
         let mut state = State::new(false);
         state.begin(Kind::Call, "call");
-        assert_eq!(state.abandon(RequestId(1)), Some(("call", None)));
+        assert_eq!(
+            state.abandon(RequestId(1), CancelMode::KillNoWait),
+            Some(("call", None))
+        );
         let mut state = self::state();
         state.begin(Kind::Publish, "publish");
-        assert_eq!(state.abandon(RequestId(1)), Some(("publish", None)));
+        assert_eq!(
+            state.abandon(RequestId(1), CancelMode::KillNoWait),
+            Some(("publish", None))
+        );
     }
 
     #[test]
@@ -572,8 +592,8 @@ mod tests {
         let mut state = state();
         state.begin(Kind::Subscribe, "subscribe");
         state.begin(Kind::Register, "register");
-        state.abandon(RequestId(1));
-        state.abandon(RequestId(2));
+        state.abandon(RequestId(1), CancelMode::KillNoWait);
+        state.abandon(RequestId(2), CancelMode::KillNoWait);
         assert!(matches!(
             state.receive(Message::Subscribed {
                 request: RequestId(1),
@@ -600,49 +620,89 @@ mod tests {
         let mut state = state();
         state.begin(Kind::Call, "call");
         state.begin(Kind::Call, "given up");
-        state.abandon(RequestId(2));
+        state.abandon(RequestId(2), CancelMode::KillNoWait);
         assert_eq!(state.unreadable(&malformed(code::RESULT, None)), None);
         let invocation = malformed(code::INVOCATION, Some(RequestId(1)));
         assert_eq!(state.unreadable(&invocation), None);
         let result = |id| malformed(code::RESULT, Some(RequestId(id)));
-        assert_eq!(state.unreadable(&result(1)), Some("call"));
+        assert_eq!(state.unreadable(&result(1)), Some(("call", None)));
         assert_eq!(state.unreadable(&result(1)), None);
         assert_eq!(state.unreadable(&result(2)), None);
         assert_eq!((state.pending(), state.tombstones()), (0, 0));
+        // More may come after a part that cannot be read.
+        state.begin(Kind::ProgressiveCall, "parts");
+        assert!(matches!(
+            state.unreadable(&result(3)),
+            Some(("parts", Some(Message::Cancel { .. })))
+        ));
+        assert_eq!((state.pending(), state.tombstones()), (0, 1));
     }
 
-    #[test]
-    fn tombstones_are_bounded() {
-        let mut state = state();
-        for _ in 0..2 * MAX_TOMBSTONES {
-            let request = state.begin(Kind::Call, "call");
-            state.abandon(request);
-        }
-        assert_eq!(state.tombstones(), MAX_TOMBSTONES);
-        assert_eq!(state.tombstones.order.len(), MAX_TOMBSTONES);
-        for request in 1..=2 * MAX_TOMBSTONES as u64 {
-            state.receive(result(request));
-        }
-        assert_eq!(state.tombstones(), 0);
-        assert_eq!(state.tombstones.order.len(), 0);
-    }
-
-    #[test]
-    fn progress_does_not_settle_a_plain_call() {
-        let mut state = state();
-        state.begin(Kind::Call, "call");
-        let progress = Message::Result {
-            request: RequestId(1),
+    fn progress(request: u64) -> Message {
+        Message::Result {
+            request: RequestId(request),
             details: Map::from([("progress".to_owned(), Value::Bool(true))]),
             payload: Payload::default(),
-        };
-        assert!(matches!(
-            state.receive(progress),
-            Reaction::Drop(Dropped::Progress)
-        ));
+        }
+    }
+
+    #[test]
+    fn progress_that_nobody_asked_for_settles_nothing() {
+        let mut state = state();
+        state.begin(Kind::Call, "call");
+        for request in [1, 2] {
+            assert!(matches!(
+                state.receive(progress(request)),
+                Reaction::Drop(Dropped::Progress)
+            ));
+        }
         assert!(matches!(
             state.receive(result(1)),
             Reaction::Settle { ticket: "call", .. }
+        ));
+    }
+
+    #[test]
+    fn progress_goes_to_its_call_until_that_is_settled_or_given_up() {
+        let mut state = state();
+        state.begin(Kind::ProgressiveCall, "first");
+        state.begin(Kind::ProgressiveCall, "second");
+        for _ in 0..2 {
+            assert!(matches!(
+                state.receive(progress(2)),
+                Reaction::Progress {
+                    request: RequestId(2),
+                    ..
+                }
+            ));
+            assert_eq!(state.ticket(RequestId(2)), Some(&"second"));
+        }
+        assert!(matches!(
+            state.receive(result(2)),
+            Reaction::Settle {
+                ticket: "second",
+                ..
+            }
+        ));
+        assert!(matches!(
+            state.receive(progress(2)),
+            Reaction::Drop(Dropped::Progress)
+        ));
+        let (_, cancel) = state.abandon(RequestId(1), CancelMode::Skip).unwrap();
+        assert!(matches!(
+            cancel,
+            Some(Message::Cancel { options, .. }) if options["mode"] == Value::from("skip")
+        ));
+        // As much as comes late, and then the one answer.
+        for message in [progress(1), progress(1), result(1)] {
+            assert!(matches!(
+                state.receive(message),
+                Reaction::Drop(Dropped::Late)
+            ));
+        }
+        assert!(matches!(
+            state.receive(result(1)),
+            Reaction::Drop(Dropped::Unsolicited)
         ));
     }
 

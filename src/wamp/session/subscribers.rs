@@ -7,22 +7,56 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-use crate::uri::Uri;
+use crate::uri::UriPattern;
 use crate::value::{Map, Value};
-use crate::wamp::id::{PublicationId, SubscriptionId};
+use crate::wamp::id::{PublicationId, SessionId, SubscriptionId};
 use crate::wamp::message::Payload;
+use crate::wamp::session::request::Alive;
 
 /// One event of a subscription.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// The publication's id.
     pub publication: PublicationId,
-    /// What it was published to. Differs from what was subscribed to only for patterns.
-    pub topic: String,
-    /// What the broker adds.
+    /// What it was published to. For a pattern it is what the broker names in the details; the
+    /// pattern's own text, if it names nothing.
+    pub topic: Arc<str>,
+    /// All that the broker adds.
     pub details: Map,
     /// The event's arguments.
     pub payload: Payload,
+}
+
+impl Event {
+    /// Returns the publisher's session, where the broker discloses it.
+    pub fn publisher(&self) -> Option<SessionId> {
+        self.details
+            .get("publisher")
+            .and_then(Value::as_u64)
+            .map(SessionId)
+    }
+
+    /// Returns who the publisher is, where the broker discloses it.
+    pub fn publisher_authid(&self) -> Option<&str> {
+        self.details
+            .get("publisher_authid")
+            .and_then(Value::as_text)
+    }
+
+    /// Returns the publisher's role, where the broker discloses it.
+    pub fn publisher_authrole(&self) -> Option<&str> {
+        self.details
+            .get("publisher_authrole")
+            .and_then(Value::as_text)
+    }
+
+    /// Returns whether the event was published before the subscription was made, and kept.
+    pub fn is_retained(&self) -> bool {
+        self.details
+            .get("retained")
+            .and_then(Value::as_bool)
+            .unwrap_or_default()
+    }
 }
 
 /// The sending end of one subscriber's queue.
@@ -31,11 +65,13 @@ pub(crate) struct EventSink {
     pub(crate) key: u64,
     pub(crate) queue: mpsc::Sender<Event>,
     pub(crate) dropped: Arc<AtomicU64>,
+    /// Dropped with the subscription, whoever ends it: who waits for that holds the other end.
+    pub(crate) _alive: Alive,
 }
 
 #[derive(Debug)]
 struct Entry {
-    topic: Uri,
+    pattern: UriPattern,
     sinks: Vec<EventSink>,
 }
 
@@ -43,39 +79,39 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     entries: HashMap<SubscriptionId, Entry>,
-    // SUBSCRIBEs on their way, by topic. While there is one, an entry without sinks is kept: its
+    // SUBSCRIBEs on their way, by pattern. While there is one, an entry without sinks is kept: its
     // answer will name the same subscription, and an UNSUBSCRIBE sent in between would end it.
-    asked: HashMap<Uri, usize>,
+    asked: HashMap<UriPattern, usize>,
 }
 
 impl Subscribers {
-    /// A SUBSCRIBE for `topic` is on its way.
-    pub(super) fn ask(&mut self, topic: &Uri) {
-        *self.asked.entry(topic.clone()).or_default() += 1;
+    /// A SUBSCRIBE for `pattern` is on its way.
+    pub(super) fn ask(&mut self, pattern: &UriPattern) {
+        *self.asked.entry(pattern.clone()).or_default() += 1;
     }
 
-    /// A SUBSCRIBE for `topic` was answered or given up. Returns the subscription that now has to
+    /// A SUBSCRIBE for `pattern` was answered or given up. Returns the subscription that now has to
     /// be left, if there is one.
-    pub(super) fn settle(&mut self, topic: &Uri) -> Option<SubscriptionId> {
-        if let Some(count) = self.asked.get_mut(topic) {
+    pub(super) fn settle(&mut self, pattern: &UriPattern) -> Option<SubscriptionId> {
+        if let Some(count) = self.asked.get_mut(pattern) {
             *count -= 1;
             if *count > 0 {
                 return None;
             }
-            self.asked.remove(topic);
+            self.asked.remove(pattern);
         }
         let unused = self
             .entries
             .iter()
-            .find(|(_, entry)| entry.topic == *topic && entry.sinks.is_empty())
+            .find(|(_, entry)| entry.pattern == *pattern && entry.sinks.is_empty())
             .map(|(id, _)| *id)?;
         self.entries.remove(&unused);
         Some(unused)
     }
 
-    pub(super) fn add(&mut self, id: SubscriptionId, topic: &Uri, sink: EventSink) {
+    pub(super) fn add(&mut self, id: SubscriptionId, pattern: &UriPattern, sink: EventSink) {
         let entry = self.entries.entry(id).or_insert_with(|| Entry {
-            topic: topic.clone(),
+            pattern: pattern.clone(),
             sinks: Vec::new(),
         });
         entry.sinks.push(sink);
@@ -87,7 +123,7 @@ impl Subscribers {
             return false;
         };
         entry.sinks.retain(|sink| sink.key != key);
-        if !entry.sinks.is_empty() || self.asked.contains_key(&entry.topic) {
+        if !entry.sinks.is_empty() || self.asked.contains_key(&entry.pattern) {
             return false;
         }
         self.entries.remove(&id);
@@ -120,11 +156,8 @@ impl Subscribers {
         let Some(entry) = self.entries.get(&id) else {
             return 1;
         };
-        let topic = details
-            .get("topic")
-            .and_then(Value::as_text)
-            .unwrap_or(entry.topic.as_str())
-            .to_owned();
+        let named = details.get("topic").and_then(Value::as_text);
+        let topic = entry.pattern.matched(named);
         let event = Event {
             publication,
             topic,
@@ -157,12 +190,13 @@ impl EventSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uri::UriCheck;
+    use crate::uri::{Match, UriCheck};
+    use crate::wamp::session::request::lifetime;
 
     const ID: SubscriptionId = SubscriptionId(7);
 
-    fn topic() -> Uri {
-        Uri::parse("com.example.topic", UriCheck::Loose).unwrap()
+    fn topic() -> UriPattern {
+        UriPattern::parse("com.example.topic", Match::Exact, UriCheck::Loose).unwrap()
     }
 
     fn sink(key: u64, capacity: usize) -> (EventSink, mpsc::Receiver<Event>) {
@@ -171,6 +205,7 @@ mod tests {
             key,
             queue,
             dropped: Arc::default(),
+            _alive: lifetime().0,
         };
         (sink, receiver)
     }
@@ -192,7 +227,8 @@ mod tests {
         assert_eq!(dropped.load(Ordering::Relaxed), 1);
         assert_eq!(wide_events.len(), 2);
         assert_eq!(narrow_events.len(), 1);
-        assert_eq!(wide_events.try_recv().unwrap().topic, "com.example.topic");
+        let event = wide_events.try_recv().unwrap();
+        assert_eq!(&*event.topic, "com.example.topic");
         assert!(narrow_events.try_recv().is_ok());
     }
 

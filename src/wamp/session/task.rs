@@ -10,6 +10,8 @@
 //! Reading and flushing are polled together, always: two peers that both wait until the other has
 //! read would wait for ever.
 
+mod reaction;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,16 +23,15 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::value::{Map, Value};
-use crate::wamp::error::{ApplicationError, CallError, SessionError, uris};
-use crate::wamp::id::{MAX_ID, RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::error::{CallError, SessionError, uris};
+use crate::wamp::id::{MAX_ID, RequestId};
 use crate::wamp::message::Message;
-use crate::wamp::serializer::{DecodeError, Reading};
-use crate::wamp::session::callee::{Callee, answer};
+use crate::wamp::session::callee::Callee;
 use crate::wamp::session::outbox::{Outbox, SendError};
-use crate::wamp::session::request::{Command, Control, Purpose, Reply, Unsent};
-use crate::wamp::session::state::{Answer, Dropped, Kind, Reaction, State};
+use crate::wamp::session::request::{Command, Control, FORWARD_FOR, Purpose, Reply, Unsent};
+use crate::wamp::session::state::{Answer, Kind, State};
 use crate::wamp::session::subscribers::Subscribers;
-use crate::wamp::session::{CLOSE_WAIT, DropCounters, Shared, after, lost, take_leave};
+use crate::wamp::session::{CLOSE_WAIT, Shared, after, lost, take_leave};
 use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, TransportError};
 
 /// How often the others get a turn to queue their requests before a batch is written.
@@ -169,11 +170,7 @@ impl Task {
                     }
                 }
                 Some(control) = self.control.recv() => self.obey(control)?,
-                answered = self.callee.next_answer(), if may_answer => {
-                    if let Some((request, answer)) = answered {
-                        self.send_answer(request, &answer)?;
-                    }
-                }
+                said = self.callee.next(), if may_answer => self.send_said(&said)?,
                 () = tick(&mut self.heartbeat) => self.beat()?,
                 () = until(phase_ends) => {
                     match self.phase {
@@ -250,6 +247,8 @@ impl Task {
             return Ok(());
         }
         let id = self.state.next_id();
+        let is_progressive = purpose.kind() == Kind::ProgressiveCall;
+        let deadline = (self.tells_timeouts && !is_progressive).then_some(deadline);
         self.complete(&mut message, id, deadline);
         match self.outbox.send(&message) {
             Ok(()) => {}
@@ -269,11 +268,11 @@ impl Task {
                 reply.settle(Ok(Answer::Unacknowledged));
                 return Ok(());
             }
-            Purpose::Subscribe { topic, .. } => self.subscribers.ask(topic),
-            Purpose::Call
+            Purpose::Subscribe { pattern, .. } => self.subscribers.ask(pattern),
+            Purpose::Call { .. }
             | Purpose::Publish { .. }
             | Purpose::Unsubscribe { .. }
-            | Purpose::Register { .. }
+            | Purpose::Register(_)
             | Purpose::Unregister { .. } => {}
         }
         let kind = purpose.kind();
@@ -281,14 +280,17 @@ impl Task {
         Ok(())
     }
 
-    /// Fills in what only this session knows.
-    fn complete(&self, message: &mut Message, id: RequestId, deadline: Instant) {
+    /// Fills in what only this session knows. `deadline` is told to a dealer that understands it,
+    /// but not for a progressive call: there it would be the longest gap between two results, and a
+    /// dealer that takes it for the whole would cut off what goes well.
+    fn complete(&self, message: &mut Message, id: RequestId, deadline: Option<Instant>) {
         match message {
             Message::Call {
                 request, options, ..
             } => {
                 *request = id;
-                if self.tells_timeouts {
+                self.sign(options);
+                if let Some(deadline) = deadline {
                     let left = deadline.saturating_duration_since(Instant::now());
                     // Rounded up, so that our own timer is the first to fire: its outcome is the
                     // same on every router, theirs is not.
@@ -297,8 +299,13 @@ impl Task {
                     options.insert("timeout".to_owned(), left_ms.into());
                 }
             }
-            Message::Publish { request, .. }
-            | Message::Subscribe { request, .. }
+            Message::Publish {
+                request, options, ..
+            } => {
+                *request = id;
+                self.sign(options);
+            }
+            Message::Subscribe { request, .. }
             | Message::Unsubscribe { request, .. }
             | Message::Register { request, .. }
             | Message::Unregister { request, .. } => *request = id,
@@ -321,6 +328,17 @@ impl Task {
             | Message::Invocation { .. }
             | Message::Interrupt { .. }
             | Message::Yield { .. } => {}
+        }
+    }
+
+    /// Puts our own session where a request speaks for somebody else: it is the one that a callee
+    /// can ask the router about.
+    fn sign(&self, options: &mut Map) {
+        let session = self.shared.welcome.session.0;
+        if let Some(Value::List(originators)) = options.get_mut(FORWARD_FOR)
+            && let Some(Value::Map(originator)) = originators.first_mut()
+        {
+            originator.insert("session".to_owned(), session.into());
         }
     }
 
@@ -359,215 +377,6 @@ impl Task {
             }
         }
         Ok(None)
-    }
-
-    fn take_in(
-        &mut self,
-        frame: &[u8],
-    ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
-        let message = match self.shared.serializer.decode(frame, Reading::Tolerant) {
-            Ok(message) => message,
-            Err(error @ DecodeError::NotAMessage { .. }) => {
-                return Err(SessionError::NotWamp(Arc::new(error)));
-            }
-            Err(error) => {
-                DropCounters::add(&self.shared.dropped.malformed);
-                tracing::debug!(%error, "dropped a message");
-                if let Some(ticket) = self.state.unreadable(&error) {
-                    let failed = CallError::Unreadable(error);
-                    ticket.reply.settle(Err(Unsent::Failed(failed)));
-                }
-                return Ok(None);
-            }
-        };
-        self.react(message)
-    }
-
-    fn react(
-        &mut self,
-        message: Message,
-    ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
-        let dropped = &self.shared.dropped;
-        match self.state.receive(message) {
-            Reaction::Settle { ticket, answer } => self.settle(ticket, answer)?,
-            Reaction::LateSubscribed(id) => {
-                DropCounters::add(&dropped.late);
-                if !self.subscribers.has(id) {
-                    self.leave_subscription(id)?;
-                }
-            }
-            Reaction::LateRegistered(id) => {
-                DropCounters::add(&dropped.late);
-                self.leave_registration(id)?;
-            }
-            Reaction::Deliver {
-                subscription,
-                publication,
-                details,
-                payload,
-            } => {
-                let lost = self
-                    .subscribers
-                    .deliver(subscription, publication, details, payload);
-                dropped.events.fetch_add(lost as u64, Ordering::Relaxed);
-            }
-            Reaction::Invoke {
-                request,
-                registration,
-                details,
-                payload,
-            } => {
-                let answered = if self.phase == Phase::Open {
-                    self.callee.invoke(request, registration, details, payload)
-                } else {
-                    let error = ApplicationError::with_message(uris::UNAVAILABLE, "shutting down");
-                    Some(answer(request, Err(error)))
-                };
-                if let Some(message) = answered {
-                    self.send_answer(request, &message)?;
-                }
-            }
-            Reaction::Interrupt { request } => {
-                if let Some(message) = self.callee.interrupt(request) {
-                    self.send_answer(request, &message)?;
-                }
-            }
-            Reaction::SubscriptionRevoked(id) => self.subscribers.revoke(id),
-            Reaction::RegistrationRevoked(id) => {
-                self.callee.remove(id);
-            }
-            Reaction::End { reply, error } => return Ok(Some((reply, error))),
-            Reaction::Drop(why) => match why {
-                Dropped::Late => DropCounters::add(&dropped.late),
-                Dropped::Unsolicited | Dropped::OutOfPlace | Dropped::Progress => {
-                    DropCounters::add(&dropped.unsolicited);
-                }
-            },
-        }
-        Ok(None)
-    }
-
-    fn settle(&mut self, ticket: Ticket, answer: Answer) -> Result<(), SessionError> {
-        let Ticket { purpose, reply } = ticket;
-        match (purpose, answer) {
-            (Purpose::Subscribe { topic, sink }, Answer::Subscribed(id)) => {
-                let key = sink.key;
-                self.subscribers.add(id, &topic, sink);
-                // The caller may have gone in this very moment.
-                if !reply.settle(Ok(Answer::Subscribed(id))) && self.subscribers.remove(id, key) {
-                    self.leave_subscription(id)?;
-                }
-                if let Some(unused) = self.subscribers.settle(&topic) {
-                    self.leave_subscription(unused)?;
-                }
-            }
-            (Purpose::Subscribe { topic, .. }, answer) => {
-                reply.settle(Ok(answer));
-                if let Some(unused) = self.subscribers.settle(&topic) {
-                    self.leave_subscription(unused)?;
-                }
-            }
-            (Purpose::Register { procedure, handler }, Answer::Registered(id)) => {
-                self.callee.add(id, procedure, handler);
-                if !reply.settle(Ok(Answer::Registered(id))) {
-                    self.callee.remove(id);
-                    self.leave_registration(id)?;
-                }
-            }
-            (Purpose::Unregister { registration }, answer) => {
-                self.callee.remove(registration);
-                reply.settle(Ok(answer));
-            }
-            (_, answer) => {
-                reply.settle(Ok(answer));
-            }
-        }
-        Ok(())
-    }
-
-    fn obey(&mut self, control: Control) -> Result<(), SessionError> {
-        match control {
-            Control::Abandon(request) => {
-                // 0: still queued. It is not written then, because nobody waits for its reply.
-                let request = RequestId(request.load(Ordering::Acquire));
-                let Some((ticket, cancel)) = self.state.abandon(request) else {
-                    return Ok(());
-                };
-                if let Some(cancel) = cancel {
-                    self.send_own(&cancel)?;
-                }
-                match ticket.purpose {
-                    Purpose::Subscribe { topic, .. } => {
-                        if let Some(unused) = self.subscribers.settle(&topic) {
-                            self.leave_subscription(unused)?;
-                        }
-                    }
-                    Purpose::Unregister { registration } => {
-                        self.callee.remove(registration);
-                    }
-                    Purpose::Call
-                    | Purpose::Publish { .. }
-                    | Purpose::Unsubscribe { .. }
-                    | Purpose::Register { .. } => {}
-                }
-            }
-            Control::DropSubscriber(id, key) => {
-                if self.subscribers.remove(id, key) {
-                    self.leave_subscription(id)?;
-                }
-            }
-            Control::DropRegistration(id) => {
-                if self.callee.remove(id) {
-                    self.leave_registration(id)?;
-                }
-            }
-            Control::Close(within) => self.drain(within),
-        }
-        Ok(())
-    }
-
-    fn leave_subscription(&mut self, subscription: SubscriptionId) -> Result<(), SessionError> {
-        let request = self.state.forget(Kind::Unsubscribe);
-        self.send_own(&Message::Unsubscribe {
-            request,
-            subscription,
-        })
-    }
-
-    fn leave_registration(&mut self, registration: RegistrationId) -> Result<(), SessionError> {
-        let request = self.state.forget(Kind::Unregister);
-        self.send_own(&Message::Unregister {
-            request,
-            registration,
-        })
-    }
-
-    /// Sends a small message of our own making.
-    fn send_own(&mut self, message: &Message) -> Result<(), SessionError> {
-        match self.outbox.send(message) {
-            Ok(()) => Ok(()),
-            Err(SendError::Lost(error)) => Err(error),
-            Err(SendError::Refused(error)) => {
-                tracing::error!(%error, "a message of our own cannot be sent");
-                Ok(())
-            }
-        }
-    }
-
-    /// Sends a handler's answer; one that cannot be sent becomes an error, so that the caller does
-    /// not wait for nothing.
-    fn send_answer(&mut self, request: RequestId, message: &Message) -> Result<(), SessionError> {
-        let error = match self.outbox.send(message) {
-            Ok(()) => return Ok(()),
-            Err(SendError::Lost(error)) => return Err(error),
-            Err(SendError::Refused(error)) => error,
-        };
-        let uri = match error {
-            CallError::TooLarge { .. } => uris::PAYLOAD_SIZE_EXCEEDED,
-            _ => uris::RUNTIME_ERROR,
-        };
-        let error = ApplicationError::with_message(uri, &error.to_string());
-        self.send_own(&answer(request, Err(error)))
     }
 
     fn drain(&mut self, within: Duration) {

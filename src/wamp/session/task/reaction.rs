@@ -1,0 +1,308 @@
+//! What a session's task does about a message of the router's, and about what its handles tell it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
+
+use super::{Phase, Task, Ticket};
+use crate::value::Map;
+use crate::wamp::error::{ApplicationError, CallError, SessionError, uris};
+use crate::wamp::id::{RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::message::{Message, Payload};
+use crate::wamp::serializer::{DecodeError, Reading};
+use crate::wamp::session::DropCounters;
+use crate::wamp::session::callee::{Said, answer};
+use crate::wamp::session::outbox::SendError;
+use crate::wamp::session::request::{Control, Part, ProgressSink, Purpose, Unsent};
+use crate::wamp::session::state::{Answer, Dropped, Kind, Reaction};
+
+impl Task {
+    pub(super) fn take_in(
+        &mut self,
+        frame: &[u8],
+    ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
+        let message = match self.shared.serializer.decode(frame, Reading::Tolerant) {
+            Ok(message) => message,
+            Err(error @ DecodeError::NotAMessage { .. }) => {
+                return Err(SessionError::NotWamp(Arc::new(error)));
+            }
+            Err(error) => {
+                DropCounters::add(&self.shared.dropped.malformed);
+                tracing::debug!(%error, "dropped a message");
+                if let Some((ticket, cancel)) = self.state.unreadable(&error) {
+                    let failed = CallError::Unreadable(error);
+                    ticket.reply.settle(Err(Unsent::Failed(failed)));
+                    self.forget(ticket.purpose)?;
+                    if let Some(cancel) = cancel {
+                        self.send_own(&cancel)?;
+                    }
+                }
+                return Ok(None);
+            }
+        };
+        self.react(message)
+    }
+
+    fn react(
+        &mut self,
+        message: Message,
+    ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
+        let dropped = &self.shared.dropped;
+        match self.state.receive(message) {
+            Reaction::Settle { ticket, answer } => self.settle(ticket, answer)?,
+            Reaction::Progress {
+                request,
+                details,
+                payload,
+            } => self.progress(request, details, payload)?,
+            Reaction::LateSubscribed(id) => {
+                DropCounters::add(&dropped.late);
+                if !self.subscribers.has(id) {
+                    self.leave_subscription(id)?;
+                }
+            }
+            Reaction::LateRegistered(id) => {
+                DropCounters::add(&dropped.late);
+                self.leave_registration(id)?;
+            }
+            Reaction::Deliver {
+                subscription,
+                publication,
+                details,
+                payload,
+            } => {
+                let lost = self
+                    .subscribers
+                    .deliver(subscription, publication, details, payload);
+                dropped.events.fetch_add(lost as u64, Ordering::Relaxed);
+            }
+            Reaction::Invoke {
+                request,
+                registration,
+                details,
+                payload,
+            } => {
+                let answered = if self.phase == Phase::Open {
+                    self.callee.invoke(request, registration, details, payload)
+                } else {
+                    let error = ApplicationError::with_message(uris::UNAVAILABLE, "shutting down");
+                    Some(answer(request, Err(error)))
+                };
+                if let Some(message) = answered {
+                    self.send_answer(request, &message)?;
+                }
+            }
+            Reaction::Interrupt { request } => {
+                if let Some(message) = self.callee.interrupt(request) {
+                    self.send_answer(request, &message)?;
+                }
+            }
+            Reaction::SubscriptionRevoked(id) => self.subscribers.revoke(id),
+            Reaction::RegistrationRevoked(id) => {
+                self.callee.remove(id);
+            }
+            Reaction::End { reply, error } => return Ok(Some((reply, error))),
+            Reaction::Drop(why) => match why {
+                Dropped::Late => DropCounters::add(&dropped.late),
+                Dropped::Unsolicited | Dropped::OutOfPlace | Dropped::Progress => {
+                    DropCounters::add(&dropped.unsolicited);
+                }
+            },
+        }
+        Ok(None)
+    }
+
+    /// Hands a progressive result to whoever waits for it, and waits for nobody.
+    ///
+    /// Why a full queue ends the call: to wait would hold up every other request of the session, to
+    /// keep more would have no bound, and to leave one out would make a whole of pieces, with a hole
+    /// that nobody sees. So the call is canceled, and its reader told after what it has got.
+    fn progress(
+        &mut self,
+        request: RequestId,
+        details: Map,
+        payload: Payload,
+    ) -> Result<(), SessionError> {
+        let Some(Purpose::Call {
+            cancel,
+            progress: Some(ProgressSink(queue)),
+        }) = self.state.ticket(request).map(|ticket| &ticket.purpose)
+        else {
+            DropCounters::add(&self.shared.dropped.unsolicited);
+            return Ok(());
+        };
+        let part = Part {
+            at: Instant::now(),
+            request,
+            details,
+            payload,
+        };
+        match queue.try_send(part) {
+            Ok(()) => Ok(()),
+            // The reader has gone in this very moment: word of it is under way.
+            Err(TrySendError::Closed(_)) => {
+                DropCounters::add(&self.shared.dropped.late);
+                Ok(())
+            }
+            Err(TrySendError::Full(_)) => {
+                DropCounters::add(&self.shared.dropped.late);
+                let (mode, limit) = (*cancel, queue.max_capacity());
+                let Some((ticket, cancel)) = self.state.abandon(request, mode) else {
+                    return Ok(());
+                };
+                let overrun = Unsent::Failed(CallError::Overrun(limit));
+                ticket.reply.settle(Err(overrun));
+                cancel.map_or(Ok(()), |cancel| self.send_own(&cancel))
+            }
+        }
+    }
+
+    fn settle(&mut self, ticket: Ticket, answer: Answer) -> Result<(), SessionError> {
+        let Ticket { purpose, reply } = ticket;
+        match (purpose, answer) {
+            (Purpose::Subscribe { pattern, sink }, Answer::Subscribed(id)) => {
+                let key = sink.key;
+                self.subscribers.add(id, &pattern, sink);
+                // The caller may have gone in this very moment.
+                if !reply.settle(Ok(Answer::Subscribed(id))) && self.subscribers.remove(id, key) {
+                    self.leave_subscription(id)?;
+                }
+                if let Some(unused) = self.subscribers.settle(&pattern) {
+                    self.leave_subscription(unused)?;
+                }
+            }
+            (Purpose::Subscribe { pattern, .. }, answer) => {
+                reply.settle(Ok(answer));
+                if let Some(unused) = self.subscribers.settle(&pattern) {
+                    self.leave_subscription(unused)?;
+                }
+            }
+            (Purpose::Register(offered), Answer::Registered(id)) => {
+                self.callee.add(id, offered);
+                if !reply.settle(Ok(Answer::Registered(id))) {
+                    self.callee.remove(id);
+                    self.leave_registration(id)?;
+                }
+            }
+            (Purpose::Unregister { registration }, answer) => {
+                self.callee.remove(registration);
+                reply.settle(Ok(answer));
+            }
+            (_, answer) => {
+                reply.settle(Ok(answer));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn obey(&mut self, control: Control) -> Result<(), SessionError> {
+        match control {
+            Control::Abandon(request, mode) => {
+                // 0: still queued. It is not written then, because nobody waits for its reply.
+                let request = RequestId(request.load(Ordering::Acquire));
+                let Some((ticket, cancel)) = self.state.abandon(request, mode) else {
+                    return Ok(());
+                };
+                if let Some(cancel) = cancel {
+                    self.send_own(&cancel)?;
+                }
+                self.forget(ticket.purpose)?;
+            }
+            Control::DropSubscriber(id, key) => {
+                if self.subscribers.remove(id, key) {
+                    self.leave_subscription(id)?;
+                }
+            }
+            Control::DropRegistration(id) => {
+                if self.callee.remove(id) {
+                    self.leave_registration(id)?;
+                }
+            }
+            Control::Close(within) => self.drain(within),
+        }
+        Ok(())
+    }
+
+    /// A request was settled without its answer.
+    fn forget(&mut self, purpose: Purpose) -> Result<(), SessionError> {
+        match purpose {
+            Purpose::Subscribe { pattern, .. } => {
+                if let Some(unused) = self.subscribers.settle(&pattern) {
+                    self.leave_subscription(unused)?;
+                }
+            }
+            Purpose::Unregister { registration } => {
+                self.callee.remove(registration);
+            }
+            Purpose::Call { .. }
+            | Purpose::Publish { .. }
+            | Purpose::Unsubscribe { .. }
+            | Purpose::Register(_) => {}
+        }
+        Ok(())
+    }
+
+    fn leave_subscription(&mut self, subscription: SubscriptionId) -> Result<(), SessionError> {
+        let request = self.state.forget(Kind::Unsubscribe);
+        self.send_own(&Message::Unsubscribe {
+            request,
+            subscription,
+        })
+    }
+
+    fn leave_registration(&mut self, registration: RegistrationId) -> Result<(), SessionError> {
+        let request = self.state.forget(Kind::Unregister);
+        self.send_own(&Message::Unregister {
+            request,
+            registration,
+        })
+    }
+
+    /// Sends a small message of our own making.
+    pub(super) fn send_own(&mut self, message: &Message) -> Result<(), SessionError> {
+        match self.outbox.send(message) {
+            Ok(()) => Ok(()),
+            Err(SendError::Lost(error)) => Err(error),
+            Err(SendError::Refused(error)) => {
+                tracing::error!(%error, "a message of our own cannot be sent");
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what a handler says.
+    pub(super) fn send_said(&mut self, said: &Said) -> Result<(), SessionError> {
+        if said.is_last {
+            return self.send_answer(said.request, &said.message);
+        }
+        match self.outbox.send(&said.message) {
+            Ok(()) => Ok(()),
+            Err(SendError::Lost(error)) => Err(error),
+            Err(SendError::Refused(error)) => {
+                self.callee.give_up(said.request);
+                self.send_refused(said.request, &error)
+            }
+        }
+    }
+
+    /// Sends a handler's answer; one that cannot be sent becomes an error, so that the caller does
+    /// not wait for nothing.
+    fn send_answer(&mut self, request: RequestId, message: &Message) -> Result<(), SessionError> {
+        match self.outbox.send(message) {
+            Ok(()) => Ok(()),
+            Err(SendError::Lost(error)) => Err(error),
+            Err(SendError::Refused(error)) => self.send_refused(request, &error),
+        }
+    }
+
+    fn send_refused(&mut self, request: RequestId, error: &CallError) -> Result<(), SessionError> {
+        let uri = match error {
+            CallError::TooLarge { .. } => uris::PAYLOAD_SIZE_EXCEEDED,
+            _ => uris::RUNTIME_ERROR,
+        };
+        let error = ApplicationError::with_message(uri, &error.to_string());
+        self.send_own(&answer(request, Err(error)))
+    }
+}
