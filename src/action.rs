@@ -2,12 +2,13 @@
 //!
 //! An action knows nothing of HTTP. It evaluates its templates, checks what it may not send, and
 //! yields what `action.result` shows to the response's templates, or a [`Failure`], which they see
-//! as `action.error`. Read `action/wamp_call.rs` next, and
-//! `action/outgoing.rs` for what it shares with a publish.
+//! as `action.error`. Read `action/wamp_call.rs` next, `action/outgoing.rs` for what it shares with
+//! a publish, and `action/retry.rs` for what is tried again.
 
 mod fixed;
 mod failure;
 mod outgoing;
+mod retry;
 mod wamp_call;
 mod wamp_publish;
 
@@ -55,12 +56,8 @@ pub async fn run(
 ) -> Result<Map, ActionError> {
     match &operation.action {
         Action::None => Ok(Map::new()),
-        Action::WampCall(action) => {
-            wamp_call::run(action, &operation.version.realm, context, pools).await
-        }
-        Action::WampPublish(action) => {
-            wamp_publish::run(action, &operation.version.realm, context, pools).await
-        }
+        Action::WampCall(action) => wamp_call::run(action, operation, context, pools).await,
+        Action::WampPublish(action) => wamp_publish::run(action, operation, context, pools).await,
         Action::Static { body, headers } => fixed::run(body, headers, context),
     }
 }

@@ -35,8 +35,8 @@ use crate::uri::Uri;
 
 pub use inherit::ALIASES;
 pub use route::{
-    Action, HostPattern, OnError, OnResult, Operation, PathPattern, Response, Route, Schemes,
-    Segment, Version, WampAction,
+    Action, HostPattern, MAX_RETRIES, OnError, OnResult, Operation, PathPattern, Response, Route,
+    Schemes, Segment, Version, WampAction,
 };
 
 /// What became of one document.

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::retry::{Limits, Retry};
 use super::{ActionError, Failure};
 use crate::mops::{self, Context, Template};
-use crate::spec::WampAction;
+use crate::spec::{MAX_RETRIES, Operation, WampAction};
 use crate::uri::{Uri, UriCheck};
 use crate::value::{Map, Value};
 use crate::wamp::message::Payload;
@@ -22,10 +23,10 @@ pub(super) struct Outgoing {
     pub(super) options: Map,
     /// Its arguments.
     pub(super) payload: Payload,
-    /// Longest wait for the answer.
-    pub(super) timeout: Duration,
-    /// Longest wait for a session that is ready.
-    pub(super) connect_timeout: Duration,
+    /// How long all attempts together may take.
+    pub(super) limits: Limits,
+    /// What is tried again.
+    pub(super) retry: Retry,
     /// Where it goes.
     pub(super) pool: Pool,
 }
@@ -34,7 +35,7 @@ pub(super) struct Outgoing {
 pub(super) fn prepare(
     action: &WampAction,
     name: &str,
-    realm: &Uri,
+    operation: &Operation,
     context: &Context<'_>,
     pools: &Pools,
 ) -> Result<Outgoing, ActionError> {
@@ -44,10 +45,16 @@ pub(super) fn prepare(
     let kwargs = map(&action.kwargs, context, "kwargs")?;
     let timeout = millis(&action.timeout, context, "timeout", 1)?;
     let connect_timeout = millis(&action.connect_timeout, context, "connect_timeout", 0)?;
+    let retry = Retry {
+        retries: retries(&action.retries, context)?,
+        retry_timeout: millis(&action.retry_timeout, context, "retry_timeout", 0)?,
+        may_run_twice: operation.idempotent,
+    };
 
     let uri = Uri::parse(&uri, UriCheck::Loose)
         .map_err(|error| Failure::invalid_uri(format!("{name}: {error}")))?;
     refuse_extensions(&options)?;
+    let realm = &operation.version.realm;
     let pool = pools.get(realm.as_str()).ok_or_else(|| {
         tracing::error!(realm.uri = %realm, "a route names a realm that has no sessions");
         Failure::bad_gateway("The realm of this API has no sessions.")
@@ -57,8 +64,11 @@ pub(super) fn prepare(
         uri,
         options,
         payload,
-        timeout,
-        connect_timeout,
+        limits: Limits {
+            timeout,
+            connect_timeout,
+        },
+        retry,
         pool,
     })
 }
@@ -100,6 +110,23 @@ fn millis(
         None => Err(wrong_type(
             name,
             "milliseconds, an integer that is not negative",
+            &value,
+        )),
+    }
+}
+
+/// Evaluates a template that must give a number of retries, within the bounds of a spec's.
+fn retries(template: &Template, context: &Context<'_>) -> Result<u32, ActionError> {
+    let value = mops::eval(template, context)?;
+    match value.as_u64().map(u32::try_from) {
+        Some(Ok(retries)) if retries <= MAX_RETRIES => Ok(retries),
+        Some(_) => Err(Failure::invalid_argument(format!(
+            "`retries` must be {MAX_RETRIES} at most"
+        ))
+        .into()),
+        None => Err(wrong_type(
+            "retries",
+            "an integer that is not negative",
             &value,
         )),
     }

@@ -3,8 +3,7 @@
 use super::outgoing::{Outgoing, prepare};
 use super::{ActionError, Failure};
 use crate::mops::Context;
-use crate::spec::WampAction;
-use crate::uri::Uri;
+use crate::spec::{Operation, WampAction};
 use crate::value::{Map, Value};
 use crate::wamp::client::Call;
 use crate::wamp::pool::Pools;
@@ -16,7 +15,7 @@ use crate::wamp::pool::Pools;
 /// Dropping the future cancels the call at the router.
 pub(super) async fn run(
     action: &WampAction,
-    realm: &Uri,
+    operation: &Operation,
     context: &Context<'_>,
     pools: &Pools,
 ) -> Result<Map, ActionError> {
@@ -24,16 +23,20 @@ pub(super) async fn run(
         uri,
         options,
         payload,
-        timeout,
-        connect_timeout,
+        mut limits,
+        retry,
         pool,
-    } = prepare(action, "procedure", realm, context, pools)?;
+    } = prepare(action, "procedure", operation, context, pools)?;
     let call = Call {
         options,
-        ..Call::new(uri, payload, timeout)
+        ..Call::new(uri, payload, limits.timeout)
     };
-    let result = pool
-        .call(call, connect_timeout)
+    limits.timeout = call.deadline();
+    let result = retry
+        .run(call, limits, &pool, |call, limits| {
+            let timeout = limits.timeout;
+            pool.call(Call { timeout, ..call }, limits.connect_timeout)
+        })
         .await
         .map_err(Failure::from_call)?;
     let (args, kwargs) = result.payload.into_parts();

@@ -3,8 +3,7 @@
 use super::outgoing::{Outgoing, prepare};
 use super::{ActionError, Failure};
 use crate::mops::Context;
-use crate::spec::WampAction;
-use crate::uri::Uri;
+use crate::spec::{Operation, WampAction};
 use crate::value::{Map, Value};
 use crate::wamp::client::Publish;
 use crate::wamp::pool::Pools;
@@ -16,7 +15,7 @@ use crate::wamp::pool::Pools;
 /// An event that was written stays published when the future is dropped.
 pub(super) async fn run(
     action: &WampAction,
-    realm: &Uri,
+    operation: &Operation,
     context: &Context<'_>,
     pools: &Pools,
 ) -> Result<Map, ActionError> {
@@ -24,16 +23,21 @@ pub(super) async fn run(
         uri,
         options,
         payload,
-        timeout,
-        connect_timeout,
+        limits,
+        mut retry,
         pool,
-    } = prepare(action, "topic", realm, context, pools)?;
+    } = prepare(action, "topic", operation, context, pools)?;
+    // Whatever the operation says: two events of one cause cannot be told from two.
+    retry.may_run_twice = false;
     let publish = Publish {
         options,
-        ..Publish::new(uri, payload, timeout)
+        ..Publish::new(uri, payload, limits.timeout)
     };
-    let published = pool
-        .publish(publish, connect_timeout)
+    let published = retry
+        .run(publish, limits, &pool, |publish, limits| {
+            let timeout = limits.timeout;
+            pool.publish(Publish { timeout, ..publish }, limits.connect_timeout)
+        })
         .await
         .map_err(Failure::from_call)?;
     let publication = published.map_or(Value::Null, |id| Value::from(id.0));

@@ -149,6 +149,8 @@ struct Settings {
     headers: Template,
     timeout: Template,
     connect_timeout: Template,
+    retries: Template,
+    retry_timeout: Template,
     body: BodyLimits,
 }
 
@@ -218,8 +220,6 @@ impl PathCompiler<'_, '_> {
     fn settings(&self) -> Settings {
         let reading = self.reading;
         validate::security(reading, &self.setting("security"));
-        validate::retries(reading, &self.setting("retries"));
-        validate::millis(reading, &self.setting("retry_timeout"), 0);
         let headers = self.setting("headers");
         validate::headers(reading, &headers);
         self.check_paths(&headers.template, Moment::Any);
@@ -227,6 +227,10 @@ impl PathCompiler<'_, '_> {
         validate::millis(reading, &timeout, 1);
         let connect_timeout = self.setting("connect_timeout");
         validate::millis(reading, &connect_timeout, 0);
+        let retries = self.setting("retries");
+        validate::retries(reading, &retries);
+        let retry_timeout = self.setting("retry_timeout");
+        validate::millis(reading, &retry_timeout, 0);
         Settings {
             schemes: validate::schemes(reading, &self.setting("schemes")),
             accepts: validate::media_types(reading, &self.setting("accepts")).unwrap_or_default(),
@@ -234,6 +238,8 @@ impl PathCompiler<'_, '_> {
             headers: headers.template,
             timeout: timeout.template,
             connect_timeout: connect_timeout.template,
+            retries: retries.template,
+            retry_timeout: retry_timeout.template,
             body: self.body_limits(|key| Some(self.setting(key)), NO_LIMITS),
         }
     }
@@ -407,11 +413,13 @@ impl PathCompiler<'_, '_> {
         if let Some(connect_timeout) = &connect_timeout {
             validate::millis(reading, connect_timeout, 0);
         }
-        if let Some(retries) = self.given(fields, "retries", Moment::Action) {
-            validate::retries(reading, &retries);
+        let retries = self.given(fields, "retries", Moment::Action);
+        if let Some(retries) = &retries {
+            validate::retries(reading, retries);
         }
-        if let Some(retry_timeout) = self.given(fields, "retry_timeout", Moment::Action) {
-            validate::millis(reading, &retry_timeout, 0);
+        let retry_timeout = self.given(fields, "retry_timeout", Moment::Action);
+        if let Some(retry_timeout) = &retry_timeout {
+            validate::millis(reading, retry_timeout, 0);
         }
         let or_empty_map = |given: Option<Given>| {
             given.map_or_else(|| Template::literal(Map::new()), |given| given.template)
@@ -424,6 +432,8 @@ impl PathCompiler<'_, '_> {
             kwargs: kwargs.unwrap_or_else(|| Template::literal(Map::new())),
             timeout: self.own_or_inherited(timeout, &settings.timeout),
             connect_timeout: self.own_or_inherited(connect_timeout, &settings.connect_timeout),
+            retries: self.own_or_inherited(retries, &settings.retries),
+            retry_timeout: self.own_or_inherited(retry_timeout, &settings.retry_timeout),
         }
     }
 

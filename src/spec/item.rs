@@ -199,7 +199,7 @@ pub(super) fn broken() -> Template {
 }
 
 /// Returns whether a template has an error that was reported elsewhere.
-pub(super) fn is_broken(template: &Template) -> bool {
+fn is_broken(template: &Template) -> bool {
     template.uses(BROKEN)
 }
 

@@ -196,6 +196,9 @@ pub enum Action {
     },
 }
 
+/// The most repeats of a call that a spec may ask for.
+pub const MAX_RETRIES: u32 = 100;
+
 /// A WAMP call or publish.
 #[derive(Debug)]
 pub struct WampAction {
@@ -211,6 +214,10 @@ pub struct WampAction {
     pub timeout: Template,
     /// Longest wait for a session that is ready, in milliseconds.
     pub connect_timeout: Template,
+    /// Most repeats of what failed, up to [`MAX_RETRIES`].
+    pub retries: Template,
+    /// Longest wait between attempts, in all, in milliseconds.
+    pub retry_timeout: Template,
 }
 
 /// How an outcome becomes an answer.
@@ -269,6 +276,8 @@ impl Operation {
                     &action.kwargs,
                     &action.timeout,
                     &action.connect_timeout,
+                    &action.retries,
+                    &action.retry_timeout,
                 ] {
                     visit(template);
                 }

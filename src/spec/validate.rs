@@ -13,8 +13,8 @@ use crate::uri::{Uri, UriCheck};
 use crate::value::{Map, Value};
 use crate::wamp::options::{self, OptionType};
 
-use super::item::{Given, Reading, is_broken};
-use super::route::Schemes;
+use super::item::{Given, Reading};
+use super::route::{MAX_RETRIES, Schemes};
 
 /// What a template must give, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,16 +138,10 @@ pub(super) fn millis(reading: &Reading<'_>, given: &Given, low: u64) {
     }
 }
 
-/// Checks `retries`, of which none is all there is so far.
+/// Checks a number of retries that may be known per request only.
 pub(super) fn retries(reading: &Reading<'_>, given: &Given) {
-    if let Template::Pipe(_) = given.template {
-        if !is_broken(&given.template) {
-            let message = "retries are not built yet: they come with a later release";
-            given.report(reading, Code::NotBuilt, message);
-        }
-    } else if unsigned(reading, given, 0, 100).is_some_and(|retries| retries > 0) {
-        let message = "`retries` above 0 is not built yet: it comes with a later release";
-        given.report(reading, Code::NotBuilt, message);
+    if !matches!(given.template, Template::Pipe(_)) {
+        unsigned(reading, given, 0, u64::from(MAX_RETRIES));
     }
 }
 

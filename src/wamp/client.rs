@@ -54,7 +54,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::uri::Uri;
-use crate::value::Map;
+use crate::value::{Map, Value};
 use crate::wamp::config::RouterConfig;
 use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::id::{PublicationId, RequestId};
@@ -100,6 +100,15 @@ impl Call {
             timeout,
             on_behalf_of: None,
             cancel: CancelMode::default(),
+        }
+    }
+
+    /// Returns the deadline that holds: `timeout`, or the option of that name if it is shorter. An
+    /// option of 0 means no timeout, as in the specification.
+    pub fn deadline(&self) -> Duration {
+        match self.options.get("timeout").and_then(Value::as_u64) {
+            Some(millis) if millis > 0 => self.timeout.min(Duration::from_millis(millis)),
+            _ => self.timeout,
         }
     }
 }

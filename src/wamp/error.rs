@@ -18,6 +18,14 @@ use crate::wamp::transport::{ConnectError, TransportError};
 pub mod uris {
     /// The invocation was interrupted, or the call canceled.
     pub const CANCELED: &str = "wamp.error.canceled";
+    /// The way to the callee was lost.
+    pub const NETWORK_FAILURE: &str = "wamp.error.network_failure";
+    /// Nobody has registered the procedure.
+    pub const NO_SUCH_PROCEDURE: &str = "wamp.error.no_such_procedure";
+    /// Those who have registered it may not be called by this caller.
+    pub const NO_ELIGIBLE_CALLEE: &str = "wamp.error.no_eligible_callee";
+    /// Those who have registered it cannot take the invocation now.
+    pub const NO_AVAILABLE_CALLEE: &str = "wamp.error.no_available_callee";
     /// The callee cannot take the invocation now.
     pub const UNAVAILABLE: &str = "wamp.error.unavailable";
     /// No such registration at this callee.

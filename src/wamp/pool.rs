@@ -7,6 +7,7 @@
 //! again: `keeper.rs`. A fault on one realm never touches another, because pools share nothing.
 
 mod backoff;
+mod budget;
 mod keeper;
 mod status;
 
@@ -28,6 +29,7 @@ use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::id::PublicationId;
 use crate::wamp::session::{self, Answer, ProgressSink, Purpose, Unsent};
 
+pub use budget::{RetryBudget, RetryCounts};
 use keeper::Slot;
 pub use status::{PoolState, PoolStatus, RouterSession, SessionState, SessionStatus};
 
@@ -53,6 +55,7 @@ struct Shared {
     draining: watch::Sender<Option<Duration>>,
     /// Keepers that have not ended.
     keepers: watch::Sender<usize>,
+    retry_budget: RetryBudget,
 }
 
 impl Pool {
@@ -72,6 +75,7 @@ impl Pool {
             news: watch::Sender::new(()),
             draining: watch::Sender::new(None),
             keepers: watch::Sender::new(count),
+            retry_budget: RetryBudget::default(),
         });
         let mut keepers = JoinSet::new();
         for index in 0..count {
@@ -178,6 +182,12 @@ impl Pool {
     /// Cancel safe.
     pub async fn ready(&self, limit: Duration) -> Result<(), CallError> {
         self.client(limit).await.map(drop)
+    }
+
+    /// Returns what may be repeated of the realm's calls, for whoever repeats: the pool itself moves
+    /// only what was not written to another session.
+    pub fn retry_budget(&self) -> &RetryBudget {
+        &self.shared.retry_budget
     }
 
     /// Returns the state of the pool and of each session.

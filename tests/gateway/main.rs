@@ -2,6 +2,9 @@
 
 mod bodies;
 mod failures;
+#[path = "../wamp/fake_router.rs"]
+#[expect(dead_code, reason = "the tests of the client use more of it")]
+mod fake_router;
 mod http;
 mod logs;
 mod marketplace;
@@ -9,5 +12,6 @@ mod methods;
 mod quirks;
 mod recovery;
 mod responses;
+mod retries;
 mod support;
 mod targets;

@@ -107,6 +107,8 @@ fn describe(out: &mut String, operation: &Operation) {
             part("kwargs", Some(&action.kwargs));
             part("timeout", Some(&action.timeout));
             part("connect_timeout", Some(&action.connect_timeout));
+            part("retries", Some(&action.retries));
+            part("retry_timeout", Some(&action.retry_timeout));
         }
         Action::Static { body, headers } => {
             part("static body", Some(body));

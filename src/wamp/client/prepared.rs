@@ -42,18 +42,6 @@ pub(super) fn check_pattern(pattern: &UriPattern, check: UriCheck) -> Result<(),
     }
 }
 
-/// Takes the option `timeout` out, and returns the shorter of the two.
-///
-/// It is told to the dealer by whoever writes the call: how much is left is known there, and whether
-/// the dealer understands it. 0 means "no timeout" in the specification.
-fn shortest(timeout: Duration, options: &mut Map) -> Duration {
-    let limit = options.shift_remove("timeout");
-    match limit.as_ref().and_then(Value::as_u64) {
-        Some(limit) if limit > 0 => timeout.min(Duration::from_millis(limit)),
-        _ => timeout,
-    }
-}
-
 /// Says whom a request is made for. The session is filled in by whoever writes it.
 fn forward_for(options: &mut Map, originator: Option<Originator>) {
     if let Some(Originator { authid, authrole }) = originator {
@@ -92,17 +80,20 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn call(call: Call, check: UriCheck) -> Result<Self, CallError> {
+        let deadline = Deadline::after(call.deadline());
         let Call {
             procedure,
             mut options,
             payload,
-            timeout,
+            timeout: _,
             on_behalf_of,
             cancel: _,
         } = call;
         check_uri(&procedure, check)?;
         options::check(&options, options::CALL)?;
-        let timeout = shortest(timeout, &mut options);
+        // It is told to the dealer by whoever writes the call: how much is left is known there,
+        // and whether the dealer understands it.
+        options.shift_remove("timeout");
         forward_for(&mut options, on_behalf_of);
         Ok(Self {
             message: Message::Call {
@@ -111,7 +102,7 @@ impl Prepared {
                 procedure: procedure.to_string(),
                 payload,
             },
-            deadline: Deadline::after(timeout),
+            deadline,
         })
     }
 
@@ -123,7 +114,8 @@ impl Prepared {
         check: UriCheck,
     ) -> Result<(Self, Duration), CallError> {
         options::check(&call.options, options::CALL)?;
-        let gap = shortest(call.timeout, &mut call.options);
+        let gap = call.deadline();
+        call.options.shift_remove("timeout");
         call.timeout = total.unwrap_or(Duration::MAX);
         let mut prepared = Self::call(call, check)?;
         if let Message::Call { options, .. } = &mut prepared.message {

@@ -2,8 +2,8 @@
 
 use crate::uri::Uri;
 use crate::wamp::error::SessionError;
-use crate::wamp::pool::Shared;
 use crate::wamp::pool::keeper::Slot;
+use crate::wamp::pool::{RetryCounts, Shared};
 use crate::wamp::serializer::Serializer;
 use crate::wamp::session::{DroppedMessages, Welcome};
 
@@ -16,6 +16,8 @@ pub struct PoolStatus {
     pub state: PoolState,
     /// Each session, in a fixed order.
     pub sessions: Vec<SessionStatus>,
+    /// What was repeated, by whoever uses the pool.
+    pub retries: RetryCounts,
 }
 
 /// The state of a whole pool.
@@ -115,6 +117,7 @@ pub(super) fn of(pool: &Shared) -> PoolStatus {
         realm: pool.realm.clone(),
         state,
         sessions,
+        retries: pool.retry_budget.counts(),
     }
 }
 
