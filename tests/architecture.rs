@@ -50,6 +50,7 @@ const HOMES: &[(&str, &str)] = &[
     ("pest_derive", "mops/parser"),
     ("toml", "document"),
     ("tokio_tungstenite", "wamp/transport"),
+    ("argon2", "wamp/auth"),
     ("ring", "wamp/auth"),
     ("axum", "gateway admin security/oauth2 problem"),
     ("hyper", "gateway"),

@@ -16,7 +16,7 @@ use data_encoding::BASE64;
 use super::connection::Refusal;
 use super::time;
 use crate::value::{Map, Value};
-use crate::wamp::auth::{Secret, cra, random_bytes, same_text};
+use crate::wamp::auth::{Secret, cra, random_bytes, same};
 use crate::wamp::id::SessionId;
 use crate::wamp::message::Message;
 
@@ -196,7 +196,7 @@ impl Challenge {
             refusal()
         })?;
         let is_proved = match &self.method {
-            Method::Ticket => same_text(&secret, signature),
+            Method::Ticket => same(secret.as_bytes(), signature.as_bytes()),
             Method::WampCra { challenge } => cra::verify(&secret, challenge, signature),
         };
         if is_proved & self.is_known {

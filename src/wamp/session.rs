@@ -26,15 +26,16 @@ mod subscribers;
 mod task;
 mod tombstones;
 
-use std::sync::Arc;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::uri::Uri;
-use crate::wamp::auth::AuthError;
+use crate::wamp::auth::{AuthError, Proof};
 use crate::wamp::config::{Endpoint, RouterConfig};
 use crate::wamp::error::{CallError, SessionError};
 use crate::wamp::serializer::{DecodeError, Reading, Serializer};
@@ -336,7 +337,7 @@ async fn greet(
     realm: &Uri,
     config: &RouterConfig,
 ) -> Result<Welcome, SessionError> {
-    let mut handshake = Handshake::new(realm, &config.auth);
+    let mut handshake = Handshake::new(realm, &config.auth)?;
     let mut out = Some(handshake.hello());
     loop {
         if let Some(message) = out.take() {
@@ -362,9 +363,33 @@ async fn greet(
         };
         match handshake.receive(message)? {
             Step::Joined(welcome) => return Ok(welcome),
-            Step::Reply(message) => out = Some(message),
+            Step::Challenged(challenge) => {
+                let proof = answer(challenge).await?;
+                out = Some(handshake.authenticate(proof));
+            }
         }
     }
+}
+
+/// Answers a challenge on a thread that nobody else waits for: deriving a key may take seconds, and
+/// a GiB of memory.
+///
+/// Dropped at its deadline, the work goes on to its end, so only so many are done at once.
+async fn answer(challenge: join::Challenge) -> Result<Proof, SessionError> {
+    static AT_WORK: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Arc::new(Semaphore::new(cores))
+    });
+    // Nobody closes the semaphore.
+    let permit = AT_WORK.clone().acquire_owned().await;
+    let work = move || {
+        let proof = challenge.answer();
+        drop(permit);
+        proof
+    };
+    // It panicked, or the runtime ends.
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| SessionError::Panicked)??)
 }
 
 /// Says a last message, if there is one, and closes the connection; does not wait long for either.

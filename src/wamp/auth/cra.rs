@@ -5,35 +5,34 @@
 //! Reference: WAMP Advanced Profile, "Challenge Response Authentication".
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 
 use data_encoding::BASE64;
 use ring::{hmac, pbkdf2};
 
 use crate::value::{Map, Value};
-use crate::wamp::auth::{AuthError, Secret};
+use crate::wamp::auth::{AuthError, Secret, cost, text_of};
 
 /// What the specification takes where the challenge has a salt but no `iterations`.
 const DEFAULT_ITERATIONS: u64 = 1000;
 /// What the specification takes where the challenge has a salt but no `keylen`.
 const DEFAULT_KEY_BYTES: u64 = 32;
-/// Above this a challenge is an attempt to keep us busy: it would take seconds to answer.
-const MAX_ITERATIONS: u64 = 1_000_000;
+/// Above this a challenge is an attempt to keep us busy: it would take seconds to answer. There is no
+/// least: routers salt with 100, and the secret is in their configuration anyhow.
+const ITERATIONS: RangeInclusive<u64> = 1..=10_000_000;
 /// No router asks for more than 64.
-const MAX_KEY_BYTES: u64 = 1024;
+const KEY_BYTES: RangeInclusive<u64> = 1..=1024;
 
 pub(super) fn answer(secret: &Secret, extra: &Map) -> Result<String, AuthError> {
-    let challenge = extra
-        .get("challenge")
-        .and_then(Value::as_text)
-        .ok_or(AuthError::Challenge("challenge"))?;
+    let challenge = text_of(extra, "challenge")?;
     let secret = secret.reveal()?;
     // Routers without salting send the empty text or null as often as they leave the key out.
     let key = match extra.get("salt") {
         None | Some(Value::Null) => secret.as_ref().to_owned(),
         Some(Value::Text(salt)) if salt.is_empty() => secret.as_ref().to_owned(),
         Some(Value::Text(salt)) => {
-            let iterations = bounded(extra, "iterations", DEFAULT_ITERATIONS, MAX_ITERATIONS)?;
-            let key_bytes = bounded(extra, "keylen", DEFAULT_KEY_BYTES, MAX_KEY_BYTES)?;
+            let iterations = cost(extra, "iterations", Some(DEFAULT_ITERATIONS), ITERATIONS)?;
+            let key_bytes = cost(extra, "keylen", Some(DEFAULT_KEY_BYTES), KEY_BYTES)?;
             derive_key(&secret, salt, iterations, key_bytes.get() as usize)
         }
         Some(_) => return Err(AuthError::Challenge("salt")),
@@ -71,23 +70,6 @@ pub fn verify(key: &str, challenge: &str, signature: &str) -> bool {
     BASE64
         .decode(signature.as_bytes())
         .is_ok_and(|bytes| hmac::verify(&key, challenge.as_bytes(), &bytes).is_ok())
-}
-
-fn bounded(
-    extra: &Map,
-    name: &'static str,
-    default: u64,
-    max: u64,
-) -> Result<NonZeroU32, AuthError> {
-    let number = match extra.get(name) {
-        None | Some(Value::Null) => default,
-        Some(value) => value.as_u64().ok_or(AuthError::Challenge(name))?,
-    };
-    if number > max {
-        return Err(AuthError::Challenge(name));
-    }
-    let number = u32::try_from(number).ok().and_then(NonZeroU32::new);
-    number.ok_or(AuthError::Challenge(name))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! How a session is opened: HELLO, perhaps CHALLENGE and AUTHENTICATE, WELCOME.
 //!
-//! Pure; `session.rs` sends and receives for it, and sets the deadline.
+//! Pure; `session.rs` sends and receives for it, has challenges answered, and sets the deadline.
 //!
 //! Reference: WAMP Basic Profile, "Sessions"; Advanced Profile, "Authentication".
 
 use crate::uri::Uri;
 use crate::value::{Map, Value};
-use crate::wamp::auth::Auth;
+use crate::wamp::auth::{Attempt, Auth, AuthError, Expected, Proof};
 use crate::wamp::error::{SessionError, clipped, uris};
 use crate::wamp::id::SessionId;
 use crate::wamp::message::{Message, Payload, code};
@@ -77,10 +77,29 @@ impl Welcome {
 /// What follows from a message that came before WELCOME.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Say this and go on.
-    Reply(Message),
+    /// Answer this challenge and go on; it takes its time.
+    Challenged(Challenge),
     /// The session is open.
     Joined(Welcome),
+}
+
+/// A challenge, and who can answer it.
+#[derive(Debug)]
+pub(crate) struct Challenge {
+    attempt: Attempt,
+    method: String,
+    extra: Map,
+}
+
+impl Challenge {
+    /// Works out the answer; see [`Attempt::answer`] for how long that takes.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`].
+    pub(crate) fn answer(self) -> Result<Proof, AuthError> {
+        self.attempt.answer(&self.method, &self.extra)
+    }
 }
 
 /// The opening of one session.
@@ -88,16 +107,25 @@ pub(crate) enum Step {
 pub(crate) struct Handshake<'a> {
     realm: &'a Uri,
     auth: &'a Auth,
-    was_challenged: bool,
+    /// Until it is challenged: each answer costs us a key derivation, and a router gets one.
+    attempt: Option<Attempt>,
+    expected: Expected,
 }
 
 impl<'a> Handshake<'a> {
-    pub(crate) fn new(realm: &'a Uri, auth: &'a Auth) -> Self {
-        Self {
+    /// Prepares to join.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] of a private key that cannot be had.
+    pub(crate) fn new(realm: &'a Uri, auth: &'a Auth) -> Result<Self, AuthError> {
+        let attempt = auth.begin()?;
+        Ok(Self {
             realm,
             auth,
-            was_challenged: false,
-        }
+            expected: attempt.expected(),
+            attempt: Some(attempt),
+        })
     }
 
     /// Returns the first message.
@@ -110,28 +138,40 @@ impl<'a> Handshake<'a> {
         if let Some(authid) = self.auth.authid() {
             details.insert("authid".to_owned(), authid.into());
         }
+        let extra = self.attempt.as_ref().map(Attempt::extra);
+        if let Some(extra) = extra.filter(|extra| !extra.is_empty()) {
+            details.insert("authextra".to_owned(), extra.into());
+        }
         Message::Hello {
             realm: self.realm.to_string(),
             details,
         }
     }
 
+    /// Returns the message that answers a challenge.
+    pub(crate) fn authenticate(&mut self, proof: Proof) -> Message {
+        self.expected = proof.expected;
+        Message::Authenticate {
+            signature: proof.signature,
+            extra: proof.extra,
+        }
+    }
+
     /// Takes in one message of the router.
     pub(crate) fn receive(&mut self, message: Message) -> Result<Step, SessionError> {
         match message {
-            Message::Welcome { session, details } => Ok(Step::Joined(Welcome { session, details })),
-            Message::Challenge { method, extra } => {
-                // Each answer costs us a key derivation: a router gets one.
-                if self.was_challenged {
-                    return Err(SessionError::OutOfPlace("a second CHALLENGE"));
-                }
-                self.was_challenged = true;
-                let signature = self.auth.answer(&method, &extra)?;
-                Ok(Step::Reply(Message::Authenticate {
-                    signature,
-                    extra: Map::new(),
-                }))
+            Message::Welcome { session, details } => {
+                self.expected.check(&details)?;
+                Ok(Step::Joined(Welcome { session, details }))
             }
+            Message::Challenge { method, extra } => match self.attempt.take() {
+                Some(attempt) => Ok(Step::Challenged(Challenge {
+                    attempt,
+                    method,
+                    extra,
+                })),
+                None => Err(SessionError::OutOfPlace("a second CHALLENGE")),
+            },
             Message::Abort {
                 details,
                 reason,
@@ -251,7 +291,8 @@ mod tests {
     fn hello_offers_the_configured_method_and_all_roles() {
         let auth = ticket();
         let realm = realm();
-        let Message::Hello { realm, details } = Handshake::new(&realm, &auth).hello() else {
+        let Message::Hello { realm, details } = Handshake::new(&realm, &auth).unwrap().hello()
+        else {
             panic!("not a HELLO");
         };
         assert_eq!(realm, "com.example.realm");
@@ -274,10 +315,12 @@ mod tests {
                           "broker": {}}}"#,
         )
         .unwrap();
-        let step = Handshake::new(&realm, &auth).receive(Message::Welcome {
-            session: SessionId(9),
-            details: details.as_map().unwrap().clone(),
-        });
+        let step = Handshake::new(&realm, &auth)
+            .unwrap()
+            .receive(Message::Welcome {
+                session: SessionId(9),
+                details: details.as_map().unwrap().clone(),
+            });
         let Ok(Step::Joined(welcome)) = step else {
             panic!("{step:?}");
         };
@@ -294,14 +337,17 @@ mod tests {
     #[test]
     fn a_challenge_is_answered_once() {
         let (realm, auth) = (realm(), ticket());
-        let mut handshake = Handshake::new(&realm, &auth);
+        let mut handshake = Handshake::new(&realm, &auth).unwrap();
         let challenge = || Message::Challenge {
             method: "ticket".to_owned(),
             extra: Map::new(),
         };
+        let Ok(Step::Challenged(first)) = handshake.receive(challenge()) else {
+            panic!("not challenged");
+        };
         assert!(matches!(
-            handshake.receive(challenge()),
-            Ok(Step::Reply(Message::Authenticate { signature, .. })) if signature == "t-1"
+            handshake.authenticate(first.answer().unwrap()),
+            Message::Authenticate { signature, .. } if signature == "t-1"
         ));
         assert!(handshake.receive(challenge()).is_err());
     }
@@ -313,15 +359,16 @@ mod tests {
             authid: "bob".to_owned(),
             secret: Secret::text("secret1"),
         };
-        let step = Handshake::new(&realm, &auth).receive(Message::Challenge {
+        let mut handshake = Handshake::new(&realm, &auth).unwrap();
+        let step = handshake.receive(Message::Challenge {
             method: "wampcra".to_owned(),
             extra: Map::from([("challenge".to_owned(), "c".into())]),
         });
-        assert!(matches!(
-            step,
-            Ok(Step::Reply(Message::Authenticate { signature, .. }))
-                if cra::verify("secret1", "c", &signature)
-        ));
+        let Ok(Step::Challenged(challenge)) = step else {
+            panic!("{step:?}");
+        };
+        let proof = challenge.answer().unwrap();
+        assert!(cra::verify("secret1", "c", &proof.signature));
     }
 
     #[test]
@@ -334,11 +381,13 @@ mod tests {
             ),
             (Map::new(), Payload::new(vec!["no".into()], Map::new())),
         ] {
-            let step = Handshake::new(&realm, &auth).receive(Message::Abort {
-                details,
-                reason: "wamp.error.not_authorized".to_owned(),
-                payload,
-            });
+            let step = Handshake::new(&realm, &auth)
+                .unwrap()
+                .receive(Message::Abort {
+                    details,
+                    reason: "wamp.error.not_authorized".to_owned(),
+                    payload,
+                });
             let error = step.unwrap_err();
             assert!(error.is_refusal());
             assert_eq!(
@@ -352,6 +401,7 @@ mod tests {
     fn anything_else_before_welcome_ends_it() {
         let (realm, auth) = (realm(), Auth::Anonymous);
         let error = Handshake::new(&realm, &auth)
+            .unwrap()
             .receive(Message::Published {
                 request: crate::wamp::id::RequestId(1),
                 publication: crate::wamp::id::PublicationId(1),
