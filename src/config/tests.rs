@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -134,11 +135,28 @@ fn a_router_elsewhere_takes_its_secret_from_the_environment_and_never_shows_it()
 }
 
 #[test]
+fn the_file_of_a_secret_begins_at_the_folder_of_what_names_it() {
+    let file = "[router]\nurls = ['ws://r']\n\
+                [router.auth]\nmethod = 'ticket'\nauthid = 'a'\nsecret_file = 'a/ticket'";
+    let shown = |environment: &[(&str, &str)]| load(file, environment, &[]).unwrap().to_toml();
+    let in_file = shown(&[]);
+    assert!(
+        in_file.contains("secret_file = \"conf/a/ticket\""),
+        "{in_file}"
+    );
+    let in_variable = shown(&[("WAMPGATE_ROUTER__AUTH__SECRET_FILE", "b/ticket")]);
+    assert!(
+        in_variable.contains("secret_file = \"b/ticket\""),
+        "{in_variable}"
+    );
+}
+
+#[test]
 fn every_finding_comes_at_once_and_names_its_origin() {
     let file = "[http]\nlisten = ['localhost']\nidel_timeout = '5s'\nheader_timeout = '5'\n\
                 proxy_protocol = 'required'\ntrusted_proxies = ['10.0.0.0/8', '10.0.0.0/33']\n\
                 [router]\nurls = ['wss://router/ws', 'http://router']\nserializers = []\n\
-                auth = { method = 'scram', authid = 'a', secret = 'hush' }\n\
+                auth = { method = 'scramm', authid = 'a', secret = 'hush' }\n\
                 [admin]\nlisten = '127.0.0.1:18081'\n[log]\nlevel = 'inof'\n";
     let environment = [
         ("WAMPGATE_HTTP__MAX_CONNECTIONS", "many"),
@@ -198,11 +216,11 @@ fn every_finding_comes_at_once_and_names_its_origin() {
      9 | serializers = []
        |               ^^
 
-    error[D012]: this method is not built yet
+    error[D008]: `method`: expected `anonymous` or `ticket` or `wampcra` or `wamp-scram` or `scram` or `cryptosign`
       --> conf/wampgate.toml:10:19 at /router/auth/method
        |
-    10 | auth = { method = 'scram', authid = 'a', secret = ****** }
-       |                   ^^^^^^^ use `anonymous`, `ticket` or `wampcra`
+    10 | auth = { method = 'scramm', authid = 'a', secret = ****** }
+       |                   ^^^^^^^^ did you mean `scram`?
 
     error[D012]: `[admin]` is not built yet
       --> conf/wampgate.toml:11:1 at /admin
@@ -233,29 +251,35 @@ fn every_finding_comes_at_once_and_names_its_origin() {
 #[test]
 fn every_setting_can_be_made_by_a_variable() {
     // A key that the reader knows and the table lacks would be a finding for its variable only.
-    let config = load(
-        "[router]\nurls = ['ws://r']\nauth = { method = 'ticket', authid = 'a', secret = 'b' }",
-        &[],
-        &[],
-    )
-    .unwrap();
-    let printed = Document::parse_toml(None, &config.to_toml()).unwrap();
-    let mut keys = Vec::new();
-    collect("", printed.root(), &mut keys);
+    let key = "ab".repeat(32);
+    let mut keys = BTreeSet::new();
+    for auth in [
+        "method = 'ticket', authid = 'a', secret = 'b'".to_owned(),
+        "method = 'ticket', authid = 'a', secret_file = 'b'".to_owned(),
+        format!("method = 'cryptosign', private_key = '{key}', router_keys = ['{key}']"),
+        "method = 'cryptosign', private_key_file = 'b'".to_owned(),
+    ] {
+        let file = format!("[router]\nurls = ['ws://r']\nauth = {{ {auth} }}");
+        let config = load(&file, &[], &[]).unwrap();
+        let printed = Document::parse_toml(None, &config.to_toml()).unwrap();
+        collect("", printed.root(), &mut keys);
+    }
     for key in &keys {
         assert!(settings::kind(key).is_some(), "{key}");
     }
     assert_eq!(keys.len(), settings::KEYS.len(), "{keys:?}");
 }
 
-fn collect(prefix: &str, node: &crate::document::Node, keys: &mut Vec<String>) {
+fn collect(prefix: &str, node: &crate::document::Node, keys: &mut BTreeSet<String>) {
     match node.as_map() {
         Some(members) => {
             for (key, node) in members {
                 collect(&format!("{prefix}.{key}"), node, keys);
             }
         }
-        None => keys.push(prefix.trim_start_matches('.').to_owned()),
+        None => {
+            keys.insert(prefix.trim_start_matches('.').to_owned());
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! The `router` object of a realm, which is also the `[router]` table of the configuration.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Node, ObjectReader};
 use crate::uri::UriCheck;
 use crate::value::{Map, Value};
+use crate::wamp::auth::cryptosign::{NotAKey, check_private_key};
+use crate::wamp::auth::scram::Dialect;
 use crate::wamp::auth::{Auth, Secret};
 use crate::wamp::config::{Endpoint, Reconnect, RouterConfig};
 use crate::wamp::serializer::Serializer;
@@ -13,21 +16,22 @@ use crate::wamp::serializer::Serializer;
 const URI_CHECKS: [(&str, UriCheck); 2] =
     [("loose", UriCheck::Loose), ("strict", UriCheck::Strict)];
 
-const METHODS: [(&str, Method); 5] = [
+const METHODS: [(&str, Method); 6] = [
     ("anonymous", Method::Anonymous),
     ("ticket", Method::Ticket),
     ("wampcra", Method::WampCra),
-    ("scram", Method::Later),
-    ("cryptosign", Method::Later),
+    ("wamp-scram", Method::Scram(Dialect::Specified)),
+    ("scram", Method::Scram(Dialect::Autobahn)),
+    ("cryptosign", Method::Cryptosign),
 ];
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 enum Method {
     Anonymous,
     Ticket,
     WampCra,
-    /// Documented, and refused until it is built.
-    Later,
+    Scram(Dialect),
+    Cryptosign,
 }
 
 /// Reads all members but for requiring `urls`: without them the caller decides which router it is.
@@ -101,12 +105,7 @@ pub fn show_router(config: &RouterConfig) -> Map {
     ] {
         map.insert(key.to_owned(), Value::from(number as u64));
     }
-    let mut auth = Map::from_iter([("method".to_owned(), config.auth.method().into())]);
-    if let Some(authid) = config.auth.authid() {
-        auth.insert("authid".to_owned(), authid.into());
-        auth.insert("secret".to_owned(), "***".into());
-    }
-    map.insert("auth".to_owned(), auth.into());
+    map.insert("auth".to_owned(), show_auth(&config.auth).into());
     let heartbeat = config.heartbeat.unwrap_or_default();
     map.insert("heartbeat".to_owned(), show_duration(heartbeat).into());
     map.insert(
@@ -123,6 +122,40 @@ pub fn show_router(config: &RouterConfig) -> Map {
         "uri_check".to_owned(),
         check.map_or("loose", |(word, _)| *word).into(),
     );
+    map
+}
+
+fn show_auth(auth: &Auth) -> Map {
+    let mut map = Map::from_iter([("method".to_owned(), auth.method().into())]);
+    if let Some(authid) = auth.authid() {
+        map.insert("authid".to_owned(), authid.into());
+    }
+    let mut show = |key: &str, secret: &Secret| match secret.path() {
+        Some(path) => {
+            let path = path.to_string_lossy();
+            map.insert(format!("{key}_file"), path.as_ref().into());
+        }
+        None => {
+            map.insert(key.to_owned(), "***".into());
+        }
+    };
+    match auth {
+        Auth::Anonymous => {}
+        Auth::Ticket { secret, .. } | Auth::WampCra { secret, .. } | Auth::Scram { secret, .. } => {
+            show("secret", secret);
+        }
+        Auth::Cryptosign {
+            private_key,
+            router_keys,
+            ..
+        } => {
+            show("private_key", private_key);
+            if !router_keys.is_empty() {
+                let keys = router_keys.iter().map(|key| Value::Text(key.to_string()));
+                map.insert("router_keys".to_owned(), Value::List(keys.collect()));
+            }
+        }
+    }
     map
 }
 
@@ -176,32 +209,98 @@ fn read_auth(reader: &ObjectReader<'_>) -> Option<Auth> {
         Some(_) => reader.one_of("method", &METHODS),
         None => None,
     };
+    let Some(method) = method else {
+        // Which of them belong here is not known.
+        reader.allow(&[
+            "authid",
+            "secret",
+            "secret_file",
+            "private_key",
+            "private_key_file",
+            "router_keys",
+        ]);
+        return None;
+    };
     match method {
-        Some(Method::Ticket | Method::WampCra) => {
-            let authid = reader.required_text("authid");
-            let secret = reader.required_text("secret");
-            let (authid, secret) = (authid?.to_owned(), Secret::text(secret?));
-            Some(match method {
-                Some(Method::Ticket) => Auth::Ticket { authid, secret },
-                _ => Auth::WampCra { authid, secret },
+        Method::Anonymous => Some(Auth::Anonymous),
+        Method::Ticket => {
+            let (authid, secret) = read_named(reader)?;
+            Some(Auth::Ticket { authid, secret })
+        }
+        Method::WampCra => {
+            let (authid, secret) = read_named(reader)?;
+            Some(Auth::WampCra { authid, secret })
+        }
+        Method::Scram(dialect) => {
+            let (authid, secret) = read_named(reader)?;
+            Some(Auth::Scram {
+                authid,
+                secret,
+                dialect,
             })
         }
-        Some(Method::Anonymous) => Some(Auth::Anonymous),
-        Some(Method::Later) => {
-            reader.allow(&["authid", "secret", "private_key"]);
-            let node = reader.get("method")?;
-            let location = reader.document().location(node.id);
-            reader.push(
-                Diagnostic::error(Code::NotBuilt, location, "this method is not built yet")
-                    .with_hint("use `anonymous`, `ticket` or `wampcra`"),
-            );
-            None
-        }
-        None => {
-            reader.allow(&["authid", "secret", "private_key"]);
-            None
+        Method::Cryptosign => {
+            let authid = reader.text("authid").map(str::to_owned);
+            let private_key =
+                read_secret(reader, "private_key", "private_key_file", |node, text| {
+                    match check_private_key(text) {
+                        Ok(()) => Some(Secret::text(text)),
+                        Err(error) => reader.refuse_value(node, &error.to_string()),
+                    }
+                });
+            let keys = reader.texts("router_keys").unwrap_or_default();
+            let keys = keys.iter().filter_map(|(node, text)| match text.parse() {
+                Ok(key) => Some(key),
+                Err(NotAKey) => reader.refuse_value(node, &NotAKey.to_string()),
+            });
+            let router_keys = keys.collect();
+            Some(Auth::Cryptosign {
+                authid,
+                private_key: private_key?,
+                router_keys,
+            })
         }
     }
+}
+
+/// Reads a name and the secret that proves it.
+fn read_named(reader: &ObjectReader<'_>) -> Option<(String, Secret)> {
+    let authid = reader.required_text("authid");
+    let secret = read_secret(reader, "secret", "secret_file", |_, text| {
+        Some(Secret::text(text))
+    });
+    Some((authid?.to_owned(), secret?))
+}
+
+/// Reads a secret that stands here or in a file, one of which must be.
+fn read_secret(
+    reader: &ObjectReader<'_>,
+    here: &'static str,
+    in_file: &'static str,
+    read: impl FnOnce(&Node, &str) -> Option<Secret>,
+) -> Option<Secret> {
+    let Some(node) = reader.get(in_file) else {
+        let text = reader.required_text(here)?;
+        return read(reader.get(here)?, text);
+    };
+    if reader.get(here).is_some() {
+        return reader.refuse_value(node, &format!("there is `{here}` as well: which is it?"));
+    }
+    let path = reader.text(in_file)?;
+    if path.is_empty() {
+        return reader.refuse_value(node, "expected a path");
+    }
+    Some(Secret::file(folder_of(reader, node).join(path)))
+}
+
+/// Returns where a relative path begins: at the folder of the file that it stands in, else, from a
+/// variable or a flag, where the program was started.
+fn folder_of(reader: &ObjectReader<'_>, node: &Node) -> PathBuf {
+    let document = reader.document();
+    let file = document.location(node.id).file;
+    let file = file.filter(|file| Some(file.as_str()) == document.file());
+    let folder = file.as_deref().and_then(|file| Path::new(file).parent());
+    folder.unwrap_or(Path::new("")).to_owned()
 }
 
 fn read_reconnect(reader: &ObjectReader<'_>) -> Reconnect {
@@ -227,5 +326,128 @@ fn refuse_empty(reader: &ObjectReader<'_>, key: &'static str, is_empty: bool) {
 fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Findings;
+    use crate::document::Document;
+
+    /// What a `router` with this `auth` reads as, and all findings, written out.
+    fn read(auth: &str) -> (Auth, String) {
+        let text = format!(r#"{{"auth": {auth}}}"#);
+        let document = Document::parse_json(Some("conf/r.json"), &text).unwrap();
+        let findings = Findings::new();
+        let reader = ObjectReader::new(&document, document.root(), &findings).unwrap();
+        let config = read_router(&reader);
+        reader.finish();
+        let findings = findings.into_sorted();
+        let findings: Vec<String> = findings.iter().map(|it| it.render(false)).collect();
+        (config.auth, findings.join("\n"))
+    }
+
+    /// What is shown of it.
+    fn show(auth: &Auth) -> String {
+        Value::from(show_auth(auth)).to_string()
+    }
+
+    #[test]
+    fn each_method_is_read_and_shown_without_its_secret() {
+        let key = "ab".repeat(32);
+        for (text, shown) in [
+            (
+                r#"{"method": "anonymous"}"#.to_owned(),
+                r#"{"method":"anonymous"}"#,
+            ),
+            (
+                r#"{"method": "ticket", "authid": "me", "secret": "hush"}"#.to_owned(),
+                r#"{"method":"ticket","authid":"me","secret":"***"}"#,
+            ),
+            (
+                r#"{"method": "wampcra", "authid": "me", "secret_file": "a/b"}"#.to_owned(),
+                r#"{"method":"wampcra","authid":"me","secret_file":"conf/a/b"}"#,
+            ),
+            (
+                r#"{"method": "scram", "authid": "me", "secret_file": "/a/b"}"#.to_owned(),
+                r#"{"method":"scram","authid":"me","secret_file":"/a/b"}"#,
+            ),
+            (
+                r#"{"method": "wamp-scram", "authid": "me", "secret": "hush"}"#.to_owned(),
+                r#"{"method":"wamp-scram","authid":"me","secret":"***"}"#,
+            ),
+            (
+                format!(r#"{{"method": "cryptosign", "private_key": "{key}"}}"#),
+                r#"{"method":"cryptosign","private_key":"***"}"#,
+            ),
+            (
+                format!(
+                    r#"{{"method": "cryptosign", "authid": "me", "private_key_file": "key",
+                        "router_keys": ["{}"]}}"#,
+                    "CD".repeat(32)
+                ),
+                r#"{"method":"cryptosign","authid":"me","private_key_file":"conf/key","router_keys":["cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"]}"#,
+            ),
+        ] {
+            let (auth, findings) = read(&text);
+            assert_eq!(findings, "", "{text}");
+            assert_eq!(show(&auth), shown, "{text}");
+            let debug = format!("{auth:?}");
+            assert!(!debug.contains("hush") && !debug.contains(&key), "{debug}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_auth_is_told_without_its_secret() {
+        for (auth, expected) in [
+            (r#"{}"#, "missing key `method`"),
+            (
+                r#"{"method": "scramm", "authid": "a", "secret": "hush"}"#,
+                "did you mean `scram`?",
+            ),
+            (
+                r#"{"method": "ticket", "secret": "hush"}"#,
+                "missing key `authid`",
+            ),
+            (
+                r#"{"method": "scram", "authid": "a"}"#,
+                "missing key `secret`",
+            ),
+            (
+                r#"{"method": "wampcra", "authid": "a", "secret": "hush", "secret_file": "f"}"#,
+                "`secret_file`: there is `secret` as well: which is it?",
+            ),
+            (
+                r#"{"method": "wampcra", "authid": "a", "secret_file": ""}"#,
+                "`secret_file`: expected a path",
+            ),
+            (
+                r#"{"method": "anonymous", "secret": "hush"}"#,
+                "unknown key `secret`",
+            ),
+            (
+                r#"{"method": "ticket", "authid": "a", "secret": "hush", "private_key": "k"}"#,
+                "unknown key `private_key`",
+            ),
+            (r#"{"method": "cryptosign"}"#, "missing key `private_key`"),
+            (
+                r#"{"method": "cryptosign", "private_key": "hush"}"#,
+                "`private_key`: expected 64 hexadecimal digits",
+            ),
+            (
+                r#"{"method": "cryptosign", "private_key_file": "k", "router_keys": ["ab"]}"#,
+                "expected 64 hexadecimal digits",
+            ),
+            (
+                r#"{"method": "cryptosign", "private_key_file": "k", "secret": "hush"}"#,
+                "unknown key `secret`",
+            ),
+        ] {
+            let (_, findings) = read(auth);
+            assert!(findings.contains(expected), "{auth}\n{findings}");
+            assert_eq!(findings.matches("error[").count(), 1, "{auth}\n{findings}");
+            assert!(!findings.contains("hush"), "{findings}");
+        }
     }
 }

@@ -296,7 +296,15 @@ pub(crate) async fn join(
 ) -> Result<(Parts, Task), SessionError> {
     let serializer = transport.serializer();
     let (mut reader, mut writer) = transport.split();
-    let greeting = greet(&mut reader, &mut writer, serializer, realm, config);
+    let handshake = match Handshake::new(realm, &config.auth) {
+        Ok(handshake) => handshake,
+        Err(error) => {
+            // Nothing was said, so there is nothing to abort.
+            take_leave(&mut writer, serializer, None).await;
+            return Err(error.into());
+        }
+    };
+    let greeting = greet(&mut reader, &mut writer, serializer, handshake);
     let greeted = timeout_at(deadline, greeting)
         .await
         .unwrap_or(Err(SessionError::JoinTimeout(config.connect_timeout)));
@@ -334,10 +342,8 @@ async fn greet(
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
     serializer: Serializer,
-    realm: &Uri,
-    config: &RouterConfig,
+    mut handshake: Handshake<'_>,
 ) -> Result<Welcome, SessionError> {
-    let mut handshake = Handshake::new(realm, &config.auth)?;
     let mut out = Some(handshake.hello());
     loop {
         if let Some(message) = out.take() {
