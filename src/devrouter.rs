@@ -6,7 +6,9 @@
 //! admission   who may join, and the proof that they are asked for
 //! realm       the sessions of a realm: dispatches their requests and writes to their queues
 //! calls       REGISTER, CALL, CANCEL ...   on dealer   who offers what, which calls are open
-//! events      SUBSCRIBE, PUBLISH ...       on broker   who subscribes to what
+//! events      SUBSCRIBE, PUBLISH ...       on broker   whom an event reaches   retained  the last ones
+//! meta        what the router tells about itself: `wamp.session.*` and the like
+//! directory   patterns under ids, with who is attached   patterns  which of them cover a URI
 //! options     what a client may ask for and this router does not do
 //! ```
 //!
@@ -17,9 +19,15 @@
 //! A realm is one lock around plain maps. A request is handled whole under it, and what goes out is
 //! put into the receivers' queues before it is released, so each receiver sees things in the order
 //! in which they happened. A queue is bounded in bytes: a session that does not read is dropped.
+//! Everything else that a client can make grow has a bound in [`DevRouterConfig`] as well.
 //!
-//! What it does not do: authentication other than `anonymous`, `ticket` and `wampcra`, patterns, shared registrations,
-//! progress, timeouts, retained events, meta procedures.
+//! A call's timeout is kept by the connection of its caller, which has one alarm for all its calls:
+//! neither a task nor a timer per call, and nothing left of it when the caller is gone.
+//!
+//! What it does not do: authentication other than `anonymous`, `ticket` and `wampcra`; rights, so
+//! whoever may join may do all of it, even kill other sessions; progressive invocations, sharded
+//! registrations, re-routing of calls, payloads that it cannot read (`ppt_*`), event history,
+//! testaments, revocation, reflection; links to other routers, and so `forward_for`.
 //! Read `devrouter/connection.rs` next, then `devrouter/realm.rs`.
 
 mod admission;
@@ -27,10 +35,14 @@ mod broker;
 mod calls;
 mod connection;
 mod dealer;
+mod directory;
 mod events;
+mod meta;
 mod options;
 mod outbox;
+mod patterns;
 mod realm;
+mod retained;
 mod time;
 
 use std::io;
@@ -76,6 +88,10 @@ pub struct DevRouterConfig {
     pub max_open_calls: usize,
     /// The most registrations, and the most subscriptions, of one session.
     pub max_entries: usize,
+    /// The most events that a realm retains; beyond it the oldest are forgotten.
+    pub max_retained_events: usize,
+    /// How many bytes the retained events of a realm may take, about.
+    pub max_retained_bytes: usize,
     /// How long a client may take for the WebSocket handshake, and then for its HELLO and the proof
     /// that it is asked for.
     pub handshake_timeout: Duration,
@@ -96,6 +112,8 @@ impl Default for DevRouterConfig {
             max_queued_bytes: 64 << 20,
             max_open_calls: 10_000,
             max_entries: 10_000,
+            max_retained_events: 10_000,
+            max_retained_bytes: 16 << 20,
             handshake_timeout: Duration::from_secs(10),
             goodbye_timeout: Duration::from_secs(2),
             serializers: Serializer::ALL.to_vec(),

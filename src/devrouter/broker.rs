@@ -1,140 +1,130 @@
-//! Who subscribes to which topic, and whom an event reaches.
+//! Who subscribes to which topics, and whom an event reaches.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use indexmap::IndexSet;
-
+use super::directory::{Directory, Kind};
+use super::retained::Retained;
 use crate::value::{Map, Value};
 use crate::wamp::id::{SessionId, SubscriptionId};
 
-/// The subscriptions of a realm: one per topic, shared by its subscribers.
-#[derive(Debug, Default)]
-pub(super) struct Broker {
-    topics: HashMap<String, Subscription>,
-    names: HashMap<SubscriptionId, String>,
-    of_session: HashMap<SessionId, HashSet<SubscriptionId>>,
-    last_id: u64,
-}
-
+/// The subscriptions and the retained events of a realm.
 #[derive(Debug)]
-struct Subscription {
-    id: SubscriptionId,
-    /// In the order in which they came, which is the order of delivery.
-    subscribers: IndexSet<SessionId>,
+pub(super) struct Broker {
+    pub(super) subscriptions: Directory<Subscription>,
+    pub(super) retained: Retained,
 }
 
-impl Broker {
-    /// Subscribes a session, or finds that it is subscribed.
-    pub(super) fn subscribe(&mut self, session: SessionId, topic: String) -> SubscriptionId {
-        let subscription = self.topics.entry(topic.clone()).or_insert_with(|| {
-            // Router scope: any numbering will do. Small ones survive clients that keep numbers
-            // beyond 32 bits as doubles.
-            self.last_id += 1;
-            let id = SubscriptionId(self.last_id);
-            self.names.insert(id, topic);
-            Subscription {
-                id,
-                subscribers: IndexSet::new(),
-            }
-        });
-        subscription.subscribers.insert(session);
-        self.of_session
-            .entry(session)
-            .or_default()
-            .insert(subscription.id);
-        subscription.id
-    }
+/// What a subscription is: its pattern and its subscribers, and nothing more.
+#[derive(Debug)]
+pub(super) struct Subscription;
 
-    /// Returns how many subscriptions a session has.
-    pub(super) fn count(&self, session: SessionId) -> usize {
-        self.of_session.get(&session).map_or(0, HashSet::len)
-    }
-
-    /// Ends a session's subscription; `false` if it has none of that id.
-    pub(super) fn unsubscribe(&mut self, session: SessionId, id: SubscriptionId) -> bool {
-        let has_it = self
-            .of_session
-            .get_mut(&session)
-            .is_some_and(|own| own.remove(&id));
-        if has_it {
-            self.forget(session, id);
-        }
-        has_it
-    }
-
-    /// Ends all subscriptions of a session.
-    pub(super) fn leave(&mut self, session: SessionId) {
-        for id in self.of_session.remove(&session).unwrap_or_default() {
-            self.forget(session, id);
-        }
-    }
-
-    fn forget(&mut self, session: SessionId, id: SubscriptionId) {
-        let Some(topic) = self.names.get(&id) else {
-            return;
-        };
-        let Some(subscription) = self.topics.get_mut(topic) else {
-            return;
-        };
-        subscription.subscribers.shift_remove(&session);
-        if subscription.subscribers.is_empty() {
-            self.topics.remove(topic);
-            self.names.remove(&id);
-        }
-    }
-
-    /// Returns a topic's subscription and its subscribers.
-    pub(super) fn subscribers(
-        &self,
-        topic: &str,
-    ) -> Option<(SubscriptionId, impl Iterator<Item = SessionId>)> {
-        self.topics
-            .get(topic)
-            .map(|it| (it.id, it.subscribers.iter().copied()))
-    }
+impl Kind for Subscription {
+    type Id = SubscriptionId;
+    type Rule = ();
+    type Member = ();
 }
 
 /// Whom PUBLISH's options leave out.
 ///
 /// Reference: WAMP Advanced Profile, "Publisher Exclusion" and "Subscriber Black- and Whitelisting".
-#[derive(Debug)]
-pub(super) struct Audience<'a> {
-    publisher: SessionId,
-    excludes_publisher: bool,
-    options: &'a Map,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Audience {
+    /// The publisher, unless it wants to hear itself.
+    excluded_publisher: Option<SessionId>,
+    sessions: Listed<u64>,
+    authids: Listed<String>,
+    authroles: Listed<String>,
 }
 
-impl<'a> Audience<'a> {
-    pub(super) fn new(publisher: SessionId, options: &'a Map) -> Self {
+/// Who is named, by one of a session's names.
+#[derive(Debug, PartialEq, Eq)]
+struct Listed<T: Eq + std::hash::Hash> {
+    exclude: HashSet<T>,
+    /// None: everybody.
+    eligible: Option<HashSet<T>>,
+}
+
+impl Audience {
+    pub(super) fn new(publisher: SessionId, options: &Map) -> Self {
+        let excludes_publisher = options.get("exclude_me").and_then(Value::as_bool) != Some(false);
+        let text = |value: &Value| value.as_text().map(str::to_owned);
         Self {
-            publisher,
-            excludes_publisher: options.get("exclude_me").and_then(Value::as_bool) != Some(false),
-            options,
+            excluded_publisher: excludes_publisher.then_some(publisher),
+            sessions: Listed::new(options, "exclude", "eligible", Value::as_u64),
+            authids: Listed::new(options, "exclude_authid", "eligible_authid", text),
+            authroles: Listed::new(options, "exclude_authrole", "eligible_authrole", text),
         }
+    }
+
+    /// Returns whether it is everybody, but for the publisher.
+    pub(super) fn is_general(&self) -> bool {
+        let Self {
+            excluded_publisher: _,
+            sessions,
+            authids,
+            authroles,
+        } = self;
+        sessions.is_everybody() && authids.is_everybody() && authroles.is_everybody()
+    }
+
+    /// Returns what the names take in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let ids = self.sessions.names().count() * 2 * size_of::<u64>();
+        let texts = self.authids.names().chain(self.authroles.names());
+        ids + texts
+            .map(|name| 2 * size_of::<String>() + name.len())
+            .sum::<usize>()
     }
 
     /// Returns whether a subscriber gets the event.
     pub(super) fn admits(&self, session: SessionId, authid: &str, authrole: &str) -> bool {
-        if session == self.publisher && self.excludes_publisher {
-            return false;
-        }
-        let id = Value::from(session.0);
-        let [authid, authrole] = [authid, authrole].map(Value::from);
-        let lists = |name, value: &Value| {
-            self.options
-                .get(name)
-                .and_then(Value::as_list)
-                .map(|list| list.contains(value))
+        self.excluded_publisher != Some(session)
+            && self.sessions.admits(&session.0)
+            && self.authids.admits(authid)
+            && self.authroles.admits(authrole)
+    }
+}
+
+impl<T: Eq + std::hash::Hash> Listed<T> {
+    /// Sets, as there may be as many names as subscribers.
+    fn new(
+        options: &Map,
+        exclude: &str,
+        eligible: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Self {
+        let set = |name| {
+            let list = options.get(name).and_then(Value::as_list)?;
+            Some(list.iter().filter_map(&read).collect())
         };
-        [
-            ("exclude", "eligible", &id),
-            ("exclude_authid", "eligible_authid", &authid),
-            ("exclude_authrole", "eligible_authrole", &authrole),
-        ]
-        .into_iter()
-        .all(|(exclude, eligible, value)| {
-            lists(exclude, value) != Some(true) && lists(eligible, value) != Some(false)
-        })
+        Self {
+            exclude: set(exclude).unwrap_or_default(),
+            eligible: set(eligible),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &T> {
+        self.exclude.iter().chain(self.eligible.iter().flatten())
+    }
+
+    fn is_everybody(&self) -> bool {
+        self.exclude.is_empty() && self.eligible.is_none()
+    }
+
+    fn admits<Q: Eq + std::hash::Hash + ?Sized>(&self, name: &Q) -> bool
+    where
+        T: std::borrow::Borrow<Q>,
+    {
+        !self.exclude.contains(name) && self.eligible.as_ref().is_none_or(|set| set.contains(name))
+    }
+}
+
+impl<T: Eq + std::hash::Hash> Default for Listed<T> {
+    fn default() -> Self {
+        Self {
+            exclude: HashSet::new(),
+            eligible: None,
+        }
     }
 }
 
@@ -144,22 +134,6 @@ mod tests {
 
     const A: SessionId = SessionId(1);
     const B: SessionId = SessionId(2);
-
-    #[test]
-    fn one_subscription_per_topic_ends_with_its_last_subscriber() {
-        let mut broker = Broker::default();
-        let id = broker.subscribe(A, "t".to_owned());
-        assert_eq!(broker.subscribe(A, "t".to_owned()), id);
-        assert_eq!(broker.subscribe(B, "t".to_owned()), id);
-        assert_eq!(broker.count(A), 1);
-        assert!(broker.unsubscribe(A, id));
-        assert!(!broker.unsubscribe(A, id));
-        let (_, subscribers) = broker.subscribers("t").unwrap();
-        assert_eq!(subscribers.collect::<Vec<_>>(), [B]);
-        broker.leave(B);
-        assert!(broker.subscribers("t").is_none());
-        assert!(broker.names.is_empty() && broker.topics.is_empty());
-    }
 
     #[test]
     fn lists_exclude_and_admit() {

@@ -1,11 +1,14 @@
 //! What a realm does about procedures: REGISTER, CALL, CANCEL and the callee's answers.
 
-use super::dealer::Party;
+use std::time::Duration;
+
+use super::dealer::{Call, Callee, Limit, Party, Registration, Taken, Target};
 use super::options::{is_set, unsupported};
-use super::realm::{State, Violation};
+use super::realm::{RESERVED, State, Violation, pattern};
 use crate::value::{Map, Value};
 use crate::wamp::id::{RegistrationId, RequestId, SessionId};
 use crate::wamp::message::{Message, Payload, code};
+use crate::wamp::options::{CancelMode, Invoke};
 
 impl State {
     pub(super) fn call(
@@ -15,7 +18,7 @@ impl State {
         procedure: &str,
         payload: Payload,
     ) -> Result<(), Violation> {
-        if self.dealer.callee_of(caller).is_some() {
+        if self.dealer.call(caller).is_some() {
             let request = caller.request;
             return Err(Violation(format!("request {request} is open already")));
         }
@@ -23,63 +26,111 @@ impl State {
             self.refuse_option(caller.session, code::CALL, caller.request, option);
             return Ok(());
         }
-        let Some(registration) = self.dealer.registration(procedure) else {
-            let text = format!("nobody has registered `{procedure}`");
-            self.refuse_call(caller, "wamp.error.no_such_procedure", text);
+        // Whatever a pattern covers, this part of the names is the router's.
+        if procedure.starts_with(RESERVED) {
+            self.call_meta(caller, procedure, &payload);
             return Ok(());
-        };
+        }
         if self.dealer.open_calls(caller.session) >= self.limits.open_calls {
             let text = format!("{} calls are open already", self.limits.open_calls);
             self.refuse_call(caller, "wamp.error.unavailable", text);
             return Ok(());
         }
+        match self.dealer.route(procedure) {
+            Some(target) => self.invoke(caller, options, procedure, payload, target),
+            None => self.refuse_procedure(caller, procedure),
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse_procedure(&self, caller: Party, procedure: &str) {
+        let text = format!("nobody has registered `{procedure}`");
+        self.refuse_call(caller, "wamp.error.no_such_procedure", text);
+    }
+
+    fn invoke(
+        &mut self,
+        caller: Party,
+        options: &Map,
+        procedure: &str,
+        payload: Payload,
+        target: Target,
+    ) {
         let mut details = Map::new();
-        if registration.discloses_caller || is_set(options, "disclose_me") {
+        if target.is_pattern {
+            details.insert("procedure".to_owned(), Value::from(procedure));
+        }
+        if target.callee.discloses_caller || is_set(options, "disclose_me") {
             self.disclose(caller.session, "caller", &mut details);
         }
-        let Some(callee) = self.sessions.get_mut(&registration.callee) else {
+        let Some(callee) = self.sessions.get_mut(&target.session) else {
             // A session's registrations leave with it, so this cannot be.
             let text = "the callee is gone".to_owned();
-            self.refuse_call(caller, "wamp.error.no_eligible_callee", text);
-            return Ok(());
+            return self.refuse_call(caller, "wamp.error.no_eligible_callee", text);
         };
+        let receives_progress =
+            is_set(options, "receive_progress") && callee.features.sends_progress;
+        if receives_progress {
+            details.insert("receive_progress".to_owned(), Value::Bool(true));
+        }
+        let mut limit = None;
+        if let Some(millis) = options.get("timeout").and_then(Value::as_u64)
+            && millis > 0
+        {
+            if target.callee.keeps_timeouts && callee.features.keeps_timeouts {
+                details.insert("timeout".to_owned(), Value::from(millis));
+            } else {
+                limit = Limit::new(Duration::from_millis(millis));
+            }
+        }
         let request = callee.invocations.next_id();
         let invocation = Message::Invocation {
             request,
-            registration: registration.id,
+            registration: target.registration,
             details,
             payload,
         };
         match callee.outbox.encode(&invocation) {
             Ok(frame) => {
                 callee.outbox.push(frame);
-                let session = registration.callee;
-                self.dealer.open(caller, Party { session, request });
+                let call = Call {
+                    callee: Party {
+                        session: target.session,
+                        request,
+                    },
+                    receives_progress,
+                    limit,
+                };
+                self.dealer.open(caller, call);
             }
             Err(text) => self.refuse_call(caller, "wamp.error.invalid_payload", text),
         }
-        Ok(())
     }
 
     /// Reference: WAMP Advanced Profile, "Call Canceling".
     pub(super) fn cancel(&mut self, caller: Party, options: &Map) {
         // Without a call: the answer and the CANCEL have crossed.
-        let Some(callee) = self.dealer.callee_of(caller) else {
+        let Some(Call { callee, .. }) = self.dealer.call(caller) else {
             return;
         };
+        // Another name is refused when the message is read; without any, the caller does not wait.
         let mode = options.get("mode").and_then(Value::as_text);
+        let mode = mode.and_then(CancelMode::from_name).unwrap_or_default();
         let can_be_interrupted = self
             .sessions
             .get(&callee.session)
-            .is_some_and(|session| session.can_be_interrupted);
-        let (interrupts, waits) = match mode {
-            Some("skip") => (None, false),
-            Some("kill") => (Some("kill"), can_be_interrupted),
-            _ => (Some("killnowait"), false),
+            .is_some_and(|session| session.features.can_be_interrupted);
+        let waits = match mode {
+            CancelMode::Skip => false,
+            CancelMode::Kill => {
+                self.interrupt(callee, mode, "wamp.error.canceled");
+                can_be_interrupted
+            }
+            CancelMode::KillNoWait => {
+                self.interrupt(callee, mode, "wamp.error.canceled");
+                false
+            }
         };
-        if let Some(mode) = interrupts {
-            self.interrupt(callee, mode);
-        }
         if !waits {
             self.dealer.finish(callee);
             let text = "the caller has canceled the call".to_owned();
@@ -87,15 +138,28 @@ impl State {
         }
     }
 
-    pub(super) fn interrupt(&mut self, callee: Party, mode: &str) {
+    /// Ends the calls of a session that have taken too long.
+    ///
+    /// Reference: WAMP Advanced Profile, "Call Timeouts".
+    pub(super) fn expire(&mut self, caller: SessionId) {
+        let now = tokio::time::Instant::now();
+        while let Some((caller, callee)) = self.dealer.expire(caller, now) {
+            let text = "no answer in the time that the caller allows".to_owned();
+            self.refuse_call(caller, "wamp.error.timeout", text);
+            self.interrupt(callee, CancelMode::KillNoWait, "wamp.error.timeout");
+        }
+    }
+
+    /// Asks a callee to stop, if it understands that.
+    pub(super) fn interrupt(&self, callee: Party, mode: CancelMode, reason: &str) {
         let options = Map::from_iter([
-            ("mode".to_owned(), Value::from(mode)),
-            ("reason".to_owned(), Value::from("wamp.error.canceled")),
+            ("mode".to_owned(), Value::from(mode.name())),
+            ("reason".to_owned(), Value::from(reason)),
         ]);
         if self
             .sessions
             .get(&callee.session)
-            .is_some_and(|session| session.can_be_interrupted)
+            .is_some_and(|session| session.features.can_be_interrupted)
         {
             let request = callee.request;
             self.send(callee.session, &Message::Interrupt { request, options });
@@ -109,14 +173,21 @@ impl State {
         mut options: Map,
         payload: Payload,
     ) -> Result<(), Violation> {
-        if is_set(&options, "progress") {
-            return Err(Violation("progress that nobody asked for".to_owned()));
-        }
-        options.shift_remove("progress");
         // Without a call: it was canceled, or its caller is gone.
-        let Some(caller) = self.dealer.finish(callee) else {
+        let Some(caller) = self.dealer.caller_of(callee) else {
             return Ok(());
         };
+        let is_progress = is_set(&options, "progress");
+        if is_progress {
+            let call = self.dealer.call(caller);
+            if !call.is_some_and(|call| call.receives_progress) {
+                return Err(Violation("progress that nobody asked for".to_owned()));
+            }
+            self.dealer.extend(caller);
+        } else {
+            options.shift_remove("progress");
+            self.dealer.finish(callee);
+        }
         let result = Message::Result {
             request: caller.request,
             details: options,
@@ -124,6 +195,11 @@ impl State {
         };
         if let Err(text) = self.try_send(caller.session, &result) {
             self.refuse_call(caller, "wamp.error.invalid_payload", text);
+            // A caller that misses a part is not told the rest.
+            if is_progress {
+                self.dealer.finish(callee);
+                self.interrupt(callee, CancelMode::KillNoWait, "wamp.error.invalid_payload");
+            }
         }
         Ok(())
     }
@@ -150,37 +226,53 @@ impl State {
         session: SessionId,
         request: RequestId,
         options: &Map,
-        procedure: String,
+        procedure: &str,
     ) {
         if let Some(option) = unsupported(code::REGISTER, options) {
             return self.refuse_option(session, code::REGISTER, request, option);
         }
-        if procedure.starts_with("wamp.") {
-            let text = "`wamp.` is the protocol's own".to_owned();
-            return self.refuse(
-                session,
-                code::REGISTER,
-                request,
-                "wamp.error.invalid_uri",
-                text,
-            );
-        }
-        if self.dealer.count(session) >= self.limits.entries {
+        let refuse = |error: &str, text: String| {
+            self.refuse(session, code::REGISTER, request, error, text);
+        };
+        let pattern = match pattern(options, procedure) {
+            _ if procedure.starts_with(RESERVED) => {
+                let text = "`wamp.` is the protocol's own".to_owned();
+                return refuse("wamp.error.invalid_uri", text);
+            }
+            Ok(pattern) => pattern,
+            Err(text) => return refuse("wamp.error.invalid_uri", text),
+        };
+        if self.dealer.registrations.count(session) >= self.limits.entries {
             let text = format!("you have {} registrations already", self.limits.entries);
-            let error = "wamp.error.unavailable";
-            return self.refuse(session, code::REGISTER, request, error, text);
+            return refuse("wamp.error.unavailable", text);
         }
-        let text = format!("`{procedure}` is registered already");
-        let discloses_caller = is_set(options, "disclose_caller");
-        match self.dealer.register(session, procedure, discloses_caller) {
-            Some(registration) => self.send(
-                session,
-                &Message::Registered {
-                    request,
-                    registration,
-                },
-            ),
-            None => {
+        // Another name is refused when the message is read.
+        let invoke = options.get("invoke").and_then(Value::as_text);
+        let invoke = invoke.and_then(Invoke::from_name).unwrap_or_default();
+        let callee = Callee {
+            discloses_caller: is_set(options, "disclose_caller"),
+            keeps_timeouts: is_set(options, "forward_timeout"),
+        };
+        match self.dealer.register(session, pattern, invoke, callee) {
+            Ok((registration, is_new)) => {
+                self.send(
+                    session,
+                    &Message::Registered {
+                        request,
+                        registration,
+                    },
+                );
+                self.announce_joining::<Registration>(session, registration, is_new);
+            }
+            Err(taken) => {
+                let text = match taken {
+                    Taken::BySelf => format!("you have registered `{procedure}` already"),
+                    Taken::Alone => format!("`{procedure}` is registered already"),
+                    Taken::Shared(invoke) => format!(
+                        "`{procedure}` is registered already, and shared by `{}`",
+                        invoke.name()
+                    ),
+                };
                 let error = "wamp.error.procedure_already_exists";
                 self.refuse(session, code::REGISTER, request, error, text);
             }
@@ -193,9 +285,10 @@ impl State {
         request: RequestId,
         registration: RegistrationId,
     ) {
-        if self.dealer.unregister(session, registration) {
+        if let Some(parting) = self.dealer.registrations.part(session, registration) {
             let details = Map::new();
             self.send(session, &Message::Unregistered { request, details });
+            self.announce_parting::<Registration>(session, parting);
         } else {
             let error = "wamp.error.no_such_registration";
             let text = format!("you have no registration {registration}");

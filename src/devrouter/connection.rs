@@ -1,14 +1,15 @@
 //! The life of one client's connection: HELLO, requests, and how it ends.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::admission::{Admission, Origin};
-use super::outbox::{Outbox, Queued};
+use super::outbox::{Dismissal, Outbox, Queued};
 use super::realm::{Realm, Violation};
 use super::{Phase, Shared};
 use crate::value::{Map, Value};
@@ -61,8 +62,11 @@ enum End {
     Goodbye,
     /// Both have said GOODBYE, or the peer is gone.
     Over,
-    /// The router stops.
-    Shutdown,
+    /// The peer has to go, and GOODBYE says why.
+    Farewell {
+        reason: String,
+        message: Option<String>,
+    },
     /// The peer broke the protocol and is told how.
     Violation(Violation),
     /// The peer did not read.
@@ -94,12 +98,12 @@ impl Connection {
             ),
             End::Goodbye => {
                 self.write_rest(&mut queue);
-                self.say(&goodbye("wamp.close.goodbye_and_out"));
+                self.say(&goodbye("wamp.close.goodbye_and_out", None));
                 self.close().await;
             }
-            End::Shutdown => {
+            End::Farewell { reason, message } => {
                 self.write_rest(&mut queue);
-                self.say(&goodbye("wamp.close.system_shutdown"));
+                self.say(&goodbye(&reason, message.as_deref()));
                 let patience = self.patience;
                 let ending = async {
                     self.await_goodbye().await;
@@ -204,16 +208,35 @@ impl Connection {
     ) -> End {
         let mut phase = self.phase.clone();
         let mut has_unflushed = false;
+        // The calls of a session may have deadlines, and this task keeps them: one alarm, set to
+        // the next, instead of a task or a timer for each call.
+        let mut deadline = None;
+        let mut alarm = pin!(sleep_until(Instant::now()));
         loop {
             tokio::select! {
-                () = outbox.overflowed() => return End::Overflow,
-                _ = phase.wait_for(|phase| *phase == Phase::Leaving) => return End::Shutdown,
+                dismissal = outbox.dismissed() => return match dismissal {
+                    Dismissal::Overflow => End::Overflow,
+                    Dismissal::Killed { reason, message } => End::Farewell { reason, message },
+                },
+                _ = phase.wait_for(|phase| *phase == Phase::Leaving) => {
+                    let reason = "wamp.close.system_shutdown".to_owned();
+                    return End::Farewell { reason, message: None };
+                }
+                () = alarm.as_mut(), if deadline.is_some() => {
+                    deadline = realm.expire(session);
+                    set(alarm.as_mut(), deadline);
+                }
                 frame = next_message(&mut self.reader) => match frame {
                     Err(violation) => return End::Violation(violation),
                     Ok(None) => return End::Over,
                     Ok(Some(frame)) => {
-                        if let Some(end) = self.handle(realm, session, &frame) {
-                            return end;
+                        let next = match self.handle(realm, session, &frame) {
+                            Ok(next) => next,
+                            Err(end) => return end,
+                        };
+                        if next != deadline {
+                            deadline = next;
+                            set(alarm.as_mut(), deadline);
                         }
                     }
                 },
@@ -238,22 +261,29 @@ impl Connection {
         }
     }
 
-    /// Handles one frame; `Some` ends the session.
-    fn handle(&self, realm: &Realm, session: SessionId, frame: &[u8]) -> Option<End> {
-        match self.serializer.decode(frame, Reading::Strict) {
-            Ok(Message::Goodbye { .. }) => Some(End::Goodbye),
-            Ok(Message::Abort { .. }) => Some(End::Over),
-            Ok(message) => realm.handle(session, message).err().map(End::Violation),
+    /// Handles one frame, and returns the session's next deadline.
+    ///
+    /// # Errors
+    ///
+    /// How the session ends by it.
+    fn handle(
+        &self,
+        realm: &Realm,
+        session: SessionId,
+        frame: &[u8],
+    ) -> Result<Option<Instant>, End> {
+        let handled = match self.serializer.decode(frame, Reading::Strict) {
+            Ok(Message::Goodbye { .. }) => return Err(End::Goodbye),
+            Ok(Message::Abort { .. }) => return Err(End::Over),
+            Ok(message) => realm.handle(session, message),
             Err(DecodeError::InvalidUri {
                 code,
                 request,
                 detail,
-            }) => realm
-                .refuse_uri(session, code, request, detail)
-                .err()
-                .map(End::Violation),
-            Err(error) => Some(End::Violation(Violation(error.to_string()))),
-        }
+            }) => realm.refuse_uri(session, code, request, detail),
+            Err(error) => Err(Violation(error.to_string())),
+        };
+        handled.map_err(End::Violation)
     }
 
     fn write(&mut self, queued: Queued) -> bool {
@@ -340,9 +370,16 @@ async fn next_message(reader: &mut FrameReader) -> Result<Option<Bytes>, Violati
     }
 }
 
-fn goodbye(reason: &str) -> Message {
+fn set(alarm: Pin<&mut Sleep>, deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        alarm.reset(deadline);
+    }
+}
+
+fn goodbye(reason: &str, message: Option<&str>) -> Message {
+    let message = message.map(|text| ("message".to_owned(), Value::from(text)));
     Message::Goodbye {
-        details: Map::new(),
+        details: message.into_iter().collect(),
         reason: reason.to_owned(),
     }
 }

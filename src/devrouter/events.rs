@@ -2,13 +2,17 @@
 
 use bytes::Bytes;
 
-use super::broker::Audience;
+use super::broker::{Audience, Subscription};
 use super::options::{is_set, unsupported};
-use super::realm::{State, option_text};
-use crate::value::Map;
+use super::realm::{RESERVED, Session, State, option_text, pattern};
+use super::retained::Kept;
+use crate::uri::Match;
+use crate::value::{Map, Value};
 use crate::wamp::id::{MAX_ID, PublicationId, RequestId, SessionId, SubscriptionId};
 use crate::wamp::message::{Message, Payload, code};
 use crate::wamp::serializer::Serializer;
+
+const SERIALIZERS: usize = Serializer::ALL.len();
 
 impl State {
     pub(super) fn subscribe(
@@ -16,17 +20,33 @@ impl State {
         session: SessionId,
         request: RequestId,
         options: &Map,
-        topic: String,
+        topic: &str,
     ) {
         if let Some(option) = unsupported(code::SUBSCRIBE, options) {
             return self.refuse_option(session, code::SUBSCRIBE, request, option);
         }
-        if self.broker.count(session) >= self.limits.entries {
+        let pattern = match pattern(options, topic) {
+            Ok(pattern) => pattern,
+            Err(text) => {
+                let error = "wamp.error.invalid_uri";
+                return self.refuse(session, code::SUBSCRIBE, request, error, text);
+            }
+        };
+        let subscriptions = &mut self.broker.subscriptions;
+        let found = subscriptions.id(pattern.policy(), pattern.as_str());
+        let is_member = found.is_some_and(|id| subscriptions.has(session, id));
+        if !is_member && subscriptions.count(session) >= self.limits.entries {
             let text = format!("you have {} subscriptions already", self.limits.entries);
             let error = "wamp.error.unavailable";
             return self.refuse(session, code::SUBSCRIBE, request, error, text);
         }
-        let subscription = self.broker.subscribe(session, topic);
+        let subscription = match found {
+            Some(id) => {
+                subscriptions.join(id, session, ());
+                id
+            }
+            None => subscriptions.create(pattern, (), session, ()),
+        };
         self.send(
             session,
             &Message::Subscribed {
@@ -34,6 +54,12 @@ impl State {
                 subscription,
             },
         );
+        if is_set(options, "get_retained") {
+            self.replay(session, subscription);
+        }
+        if !is_member {
+            self.announce_joining::<Subscription>(session, subscription, found.is_none());
+        }
     }
 
     pub(super) fn publish(
@@ -47,7 +73,7 @@ impl State {
         let is_acknowledged = is_set(options, "acknowledge");
         let refused = if let Some(option) = unsupported(code::PUBLISH, options) {
             Some(("wamp.error.option_not_allowed", option_text(option)))
-        } else if topic.starts_with("wamp.") {
+        } else if topic.starts_with(RESERVED) {
             let text = "`wamp.` is the protocol's own".to_owned();
             Some(("wamp.error.invalid_uri", text))
         } else {
@@ -60,8 +86,25 @@ impl State {
             }
             return;
         }
-        let publication = PublicationId(fastrand::u64(1..=MAX_ID));
-        self.deliver(session, publication, options, topic, payload);
+        let publication = new_publication();
+        let mut details = Map::new();
+        if is_set(options, "disclose_me") {
+            self.disclose(session, "publisher", &mut details);
+        }
+        let audience = Audience::new(session, options);
+        let retained = is_set(options, "retain").then(|| (details.clone(), payload.clone()));
+        self.deliver(publication, topic, details, payload, |id, session| {
+            audience.admits(id, &session.authid, &session.authrole)
+        });
+        if let Some((details, payload)) = retained {
+            let event = Kept {
+                publication,
+                details,
+                payload,
+                audience,
+            };
+            self.broker.retained.keep(topic, event);
+        }
         if is_acknowledged {
             self.send(
                 session,
@@ -73,50 +116,102 @@ impl State {
         }
     }
 
+    /// Publishes an event of the router's own. It is made only if somebody is there to hear it.
+    pub(super) fn announce(&self, topic: &str, args: impl FnOnce() -> Vec<Value>) {
+        if self.broker.subscriptions.covering(topic).next().is_some() {
+            let payload = Payload::new(args(), Map::new());
+            self.deliver(new_publication(), topic, Map::new(), payload, |_, _| true);
+        }
+    }
+
+    /// Sends an event to all who subscribe to its topic, once for each matching subscription.
     fn deliver(
         &self,
-        publisher: SessionId,
         publication: PublicationId,
-        options: &Map,
         topic: &str,
+        details: Map,
         payload: Payload,
+        admits: impl Fn(SessionId, &Session) -> bool,
     ) {
-        let Some((subscription, subscribers)) = self.broker.subscribers(topic) else {
-            return;
-        };
-        let mut details = Map::new();
-        if is_set(options, "disclose_me") {
-            self.disclose(publisher, "publisher", &mut details);
-        }
-        let event = Message::Event {
-            subscription,
+        let mut event = Message::Event {
+            subscription: SubscriptionId(0),
             publication,
             details,
             payload,
         };
-        let audience = Audience::new(publisher, options);
-        // The same bytes for all who share a serializer.
-        let mut frames: [Option<(Serializer, Result<Bytes, String>)>; 3] = [const { None }; 3];
-        for id in subscribers {
-            let Some(subscriber) = self.sessions.get(&id) else {
+        for id in self.broker.subscriptions.covering(topic) {
+            let Some(entry) = self.broker.subscriptions.entry(id) else {
                 continue;
             };
-            if !audience.admits(id, &subscriber.authid, &subscriber.authrole) {
-                continue;
+            if let Message::Event {
+                subscription,
+                details,
+                ..
+            } = &mut event
+            {
+                *subscription = id;
+                // The exact subscription comes first, and is not told.
+                if entry.pattern.policy() != Match::Exact {
+                    details.insert("topic".to_owned(), Value::from(topic));
+                }
             }
-            let outbox = &subscriber.outbox;
-            let slot = frames
-                .iter_mut()
-                .find(|slot| slot.as_ref().is_none_or(|(of, _)| *of == outbox.serializer));
-            let Some(slot) = slot else { continue };
-            let (_, frame) = slot.get_or_insert_with(|| (outbox.serializer, outbox.encode(&event)));
-            match frame {
-                Ok(frame) => outbox.push(frame.clone()),
-                Err(text) => tracing::debug!(
-                    session.id = id.0,
-                    "embedded router cannot deliver an event: {text}"
-                ),
+            // The same bytes for all who share a serializer.
+            let mut frames: [Option<(Serializer, Result<Bytes, String>)>; SERIALIZERS] =
+                [const { None }; SERIALIZERS];
+            for id in entry.members.keys() {
+                let Some(subscriber) = self.sessions.get(id) else {
+                    continue;
+                };
+                if !admits(*id, subscriber) {
+                    continue;
+                }
+                let outbox = &subscriber.outbox;
+                let slot = frames
+                    .iter_mut()
+                    .find(|slot| slot.as_ref().is_none_or(|(of, _)| *of == outbox.serializer));
+                let Some(slot) = slot else { continue };
+                let (_, frame) =
+                    slot.get_or_insert_with(|| (outbox.serializer, outbox.encode(&event)));
+                match frame {
+                    Ok(frame) => outbox.push(frame.clone()),
+                    Err(text) => tracing::debug!(
+                        session.id = id.0,
+                        "embedded router cannot deliver an event: {text}"
+                    ),
+                }
             }
+        }
+    }
+
+    /// Sends a new subscriber, for each topic of its subscription, the last event that was to be
+    /// retained and that it would have received.
+    ///
+    /// Reference: WAMP Advanced Profile, "Event Retention".
+    fn replay(&self, session: SessionId, subscription: SubscriptionId) {
+        let Some(subscriber) = self.sessions.get(&session) else {
+            return;
+        };
+        let Some(entry) = self.broker.subscriptions.entry(subscription) else {
+            return;
+        };
+        let admits = |audience: &Audience| {
+            audience.admits(session, &subscriber.authid, &subscriber.authrole)
+        };
+        for (topic, kept) in self.broker.retained.covered(&entry.pattern, admits) {
+            let mut details = kept.details.clone();
+            if entry.pattern.policy() != Match::Exact {
+                details.insert("topic".to_owned(), Value::from(topic));
+            }
+            details.insert("retained".to_owned(), Value::Bool(true));
+            self.send(
+                session,
+                &Message::Event {
+                    subscription,
+                    publication: kept.publication,
+                    details,
+                    payload: kept.payload.clone(),
+                },
+            );
         }
     }
 
@@ -126,13 +221,18 @@ impl State {
         request: RequestId,
         subscription: SubscriptionId,
     ) {
-        if self.broker.unsubscribe(session, subscription) {
+        if let Some(parting) = self.broker.subscriptions.part(session, subscription) {
             let details = Map::new();
             self.send(session, &Message::Unsubscribed { request, details });
+            self.announce_parting::<Subscription>(session, parting);
         } else {
             let error = "wamp.error.no_such_subscription";
             let text = format!("you have no subscription {subscription}");
             self.refuse(session, code::UNSUBSCRIBE, request, error, text);
         }
     }
+}
+
+fn new_publication() -> PublicationId {
+    PublicationId(fastrand::u64(1..=MAX_ID))
 }

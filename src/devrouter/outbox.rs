@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{SetOnce, mpsc};
 
 use super::DevRouterConfig;
 use crate::wamp::message::Message;
@@ -22,7 +22,19 @@ pub(super) struct Outbox {
     max_queued_bytes: usize,
     sender: mpsc::UnboundedSender<Queued>,
     queued_bytes: Arc<AtomicUsize>,
-    overflow: Arc<Notify>,
+    dismissal: Arc<SetOnce<Dismissal>>,
+}
+
+/// Why the realm parts with a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dismissal {
+    /// It has more to read than it may.
+    Overflow,
+    /// Somebody wants it gone, and says why: GOODBYE's reason and message.
+    Killed {
+        reason: String,
+        message: Option<String>,
+    },
 }
 
 /// A frame in a queue; counts towards the bound until it is taken out.
@@ -53,14 +65,23 @@ impl Outbox {
             max_queued_bytes: config.max_queued_bytes,
             sender,
             queued_bytes: Arc::new(AtomicUsize::new(0)),
-            overflow: Arc::new(Notify::new()),
+            dismissal: Arc::new(SetOnce::new()),
         };
         (outbox, receiver)
     }
 
-    /// Waits until the session has more to read than it may.
-    pub(super) async fn overflowed(&self) {
-        self.overflow.notified().await;
+    /// Waits until the realm parts with the session.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be waited for again.
+    pub(super) async fn dismissed(&self) -> Dismissal {
+        self.dismissal.wait().await.clone()
+    }
+
+    /// Parts with the session; the first reason counts.
+    pub(super) fn dismiss(&self, dismissal: Dismissal) {
+        drop(self.dismissal.set(dismissal));
     }
 
     /// Writes a message for this session.
@@ -88,8 +109,7 @@ impl Outbox {
         let size = frame.len() + FRAME_OVERHEAD_BYTES;
         // Only grown under the realm's lock, so no two pushes can pass the check together.
         if self.queued_bytes.load(Ordering::Relaxed) + size > self.max_queued_bytes {
-            self.overflow.notify_one();
-            return;
+            return self.dismiss(Dismissal::Overflow);
         }
         self.queued_bytes.fetch_add(size, Ordering::Relaxed);
         let queued = Queued {

@@ -5,14 +5,28 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::admission::{Identity, PROVIDER, Users};
-use super::broker::Broker;
-use super::dealer::{Dealer, Party};
+use super::broker::{Broker, Subscription};
+use super::dealer::{Dealer, Party, Registration};
+use super::directory::Directory;
+use super::options::is_set;
 use super::outbox::Outbox;
+use super::retained::Retained;
 use super::{DevRouterConfig, RealmConfig};
+use crate::uri::{Match, UriCheck, UriPattern};
 use crate::value::{Map, Value};
 use crate::wamp::id::{MAX_ID, RequestId, RequestIds, SessionId};
 use crate::wamp::message::{Message, Payload, code};
+use crate::wamp::options::CancelMode;
+
+/// What the names of the protocol's own begin with.
+pub(super) const RESERVED: &str = "wamp.";
+
+/// The longest name that is kept, of a registration or a subscription: their number is bounded, and
+/// so is what they take.
+const MAX_URI_BYTES: usize = 4096;
 
 /// A realm.
 #[derive(Debug)]
@@ -45,9 +59,20 @@ pub(super) struct Session {
     pub(super) outbox: Outbox,
     pub(super) authid: String,
     pub(super) authrole: String,
-    /// Whether it understands INTERRUPT.
-    pub(super) can_be_interrupted: bool,
+    authmethod: &'static str,
+    pub(super) features: Features,
     pub(super) invocations: RequestIds,
+}
+
+/// What a session can do as a callee.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Features {
+    /// It understands INTERRUPT.
+    pub(super) can_be_interrupted: bool,
+    /// It may send progress, and can be stopped when nobody wants it any more.
+    pub(super) sends_progress: bool,
+    /// It can keep timeouts itself.
+    pub(super) keeps_timeouts: bool,
 }
 
 /// How a client broke the protocol.
@@ -66,7 +91,10 @@ impl Realm {
             state: Mutex::new(State {
                 limits,
                 sessions: HashMap::new(),
-                broker: Broker::default(),
+                broker: Broker {
+                    subscriptions: Directory::default(),
+                    retained: Retained::new(config),
+                },
                 dealer: Dealer::default(),
             }),
         }
@@ -93,12 +121,6 @@ impl Realm {
         hello: &Map,
         outbox: Outbox,
     ) -> SessionId {
-        let can_be_interrupted = ["roles", "callee", "features"]
-            .iter()
-            .try_fold(hello, |map, key| map.get(*key).and_then(Value::as_map))
-            .and_then(|features| features.get("call_canceling"))
-            .and_then(Value::as_bool)
-            == Some(true);
         let mut state = self.state();
         // As good as never: another session has taken it while this one proved who it is.
         let session = if state.sessions.contains_key(&id) {
@@ -109,25 +131,24 @@ impl Realm {
         let authid = identity
             .authid
             .unwrap_or_else(|| format!("anonymous-{session}"));
-        let authrole = identity.authrole;
+        let member = Session {
+            outbox,
+            authid,
+            authrole: identity.authrole,
+            authmethod: identity.authmethod,
+            features: Features::announced(hello),
+            invocations: RequestIds::default(),
+        };
         let welcome = Message::Welcome {
             session,
-            details: welcome_details(&self.name, &authid, &authrole, identity.authmethod),
+            details: welcome_details(&self.name, &member),
         };
         // WELCOME is text and flags only, so each serializer can carry it.
-        if let Ok(frame) = outbox.encode(&welcome) {
-            outbox.push(frame);
+        if let Ok(frame) = member.outbox.encode(&welcome) {
+            member.outbox.push(frame);
         }
-        state.sessions.insert(
-            session,
-            Session {
-                outbox,
-                authid,
-                authrole,
-                can_be_interrupted,
-                invocations: RequestIds::default(),
-            },
-        );
+        state.sessions.insert(session, member);
+        state.announce_session(session);
         session
     }
 
@@ -136,13 +157,30 @@ impl Realm {
         self.state().leave(session);
     }
 
-    /// Does what a session asks for.
+    /// Does what a session asks for, and returns when it is to be asked to [`expire`](Self::expire)
+    /// the calls of the session.
     ///
     /// # Errors
     ///
     /// [`Violation`] ends the session.
-    pub(super) fn handle(&self, session: SessionId, message: Message) -> Result<(), Violation> {
-        self.state().handle(session, message)
+    pub(super) fn handle(
+        &self,
+        session: SessionId,
+        message: Message,
+    ) -> Result<Option<Instant>, Violation> {
+        let mut state = self.state();
+        // Without a session: it was killed, and its connection has not noticed yet.
+        if state.sessions.contains_key(&session) {
+            state.handle(session, message)?;
+        }
+        Ok(state.dealer.next_deadline(session))
+    }
+
+    /// Ends the calls of a session that have taken too long, and returns when to look again.
+    pub(super) fn expire(&self, session: SessionId) -> Option<Instant> {
+        let mut state = self.state();
+        state.expire(session);
+        state.dealer.next_deadline(session)
     }
 
     /// Answers a request whose URI is invalid.
@@ -156,16 +194,16 @@ impl Realm {
         code: u64,
         request: Option<RequestId>,
         detail: String,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Instant>, Violation> {
+        let state = self.state();
         match (code, request) {
             (code::CALL | code::REGISTER | code::SUBSCRIBE | code::PUBLISH, Some(request)) => {
-                self.state()
-                    .refuse(session, code, request, "wamp.error.invalid_uri", detail);
-                Ok(())
+                state.refuse(session, code, request, "wamp.error.invalid_uri", detail);
             }
-            (code::PUBLISH, None) => Ok(()),
-            _ => Err(Violation(detail)),
+            (code::PUBLISH, None) => {}
+            _ => return Err(Violation(detail)),
         }
+        Ok(state.dealer.next_deadline(session))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -173,34 +211,96 @@ impl Realm {
     }
 }
 
-fn welcome_details(realm: &str, authid: &str, authrole: &str, authmethod: &str) -> Map {
-    let features = |names: &[&str]| {
+/// What this router does beyond the Basic Profile, by role. Clients act on it.
+const FEATURES: [(&str, &[&str]); 2] = [
+    (
+        "broker",
+        &[
+            "event_retention",
+            "pattern_based_subscription",
+            "publisher_exclusion",
+            "publisher_identification",
+            "session_meta_api",
+            "subscriber_blackwhite_listing",
+            "subscription_meta_api",
+        ],
+    ),
+    (
+        "dealer",
+        &[
+            "call_canceling",
+            "call_timeout",
+            "caller_identification",
+            "pattern_based_registration",
+            "progressive_call_results",
+            "registration_meta_api",
+            "session_meta_api",
+            "shared_registration",
+        ],
+    ),
+];
+
+fn welcome_details(realm: &str, session: &Session) -> Map {
+    let roles = FEATURES.map(|(role, names)| {
         let features = names
             .iter()
             .map(|name| ((*name).to_owned(), Value::Bool(true)));
-        let features = Value::Map(features.collect());
-        Value::Map(Map::from_iter([("features".to_owned(), features)]))
-    };
-    let broker = features(&[
-        "publisher_exclusion",
-        "publisher_identification",
-        "subscriber_blackwhite_listing",
-    ]);
-    let dealer = features(&["call_canceling", "caller_identification"]);
-    let roles = Map::from_iter([("broker".to_owned(), broker), ("dealer".to_owned(), dealer)]);
-    let text = |text: &str| Value::Text(text.to_owned());
-    Map::from_iter([
-        ("realm".to_owned(), text(realm)),
-        ("authid".to_owned(), text(authid)),
-        ("authrole".to_owned(), text(authrole)),
-        ("authmethod".to_owned(), text(authmethod)),
-        ("authprovider".to_owned(), text(PROVIDER)),
-        (
-            "agent".to_owned(),
-            text(concat!("wampgate-devrouter/", env!("CARGO_PKG_VERSION"))),
-        ),
-        ("roles".to_owned(), Value::Map(roles)),
-    ])
+        let features = ("features".to_owned(), Value::Map(features.collect()));
+        (role.to_owned(), Value::Map(Map::from_iter([features])))
+    });
+    let agent = concat!("wampgate-devrouter/", env!("CARGO_PKG_VERSION"));
+    let mut details = Map::from_iter([("realm".to_owned(), Value::from(realm))]);
+    session.describe(&mut details);
+    details.insert("agent".to_owned(), Value::from(agent));
+    details.insert("roles".to_owned(), Value::Map(Map::from_iter(roles)));
+    details
+}
+
+impl Session {
+    /// Tells who it is and how that is known.
+    pub(super) fn describe(&self, details: &mut Map) {
+        for (key, value) in [
+            ("authid", self.authid.as_str()),
+            ("authrole", &self.authrole),
+            ("authmethod", self.authmethod),
+            ("authprovider", PROVIDER),
+        ] {
+            details.insert(key.to_owned(), Value::from(value));
+        }
+    }
+}
+
+impl Features {
+    fn announced(hello: &Map) -> Self {
+        let features = ["roles", "callee", "features"]
+            .iter()
+            .try_fold(hello, |map, key| map.get(*key).and_then(Value::as_map));
+        let has = |name| features.is_some_and(|features| is_set(features, name));
+        let can_be_interrupted = has("call_canceling");
+        Self {
+            can_be_interrupted,
+            sends_progress: can_be_interrupted && has("progressive_call_results"),
+            keeps_timeouts: has("call_timeout"),
+        }
+    }
+}
+
+/// Reads the pattern of a subscription or a registration.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(super) fn pattern(options: &Map, text: &str) -> Result<UriPattern, String> {
+    // Another name is refused when the message is read.
+    let policy = options.get("match").and_then(Value::as_text);
+    let policy = policy.and_then(Match::from_name).unwrap_or_default();
+    if text.len() > MAX_URI_BYTES {
+        let length = text.len();
+        return Err(format!(
+            "{length} bytes, but at most {MAX_URI_BYTES} are kept"
+        ));
+    }
+    UriPattern::parse(text, policy, UriCheck::Loose).map_err(|error| error.to_string())
 }
 
 impl State {
@@ -243,7 +343,7 @@ impl State {
                 request,
                 options,
                 procedure,
-            } => self.register(session, request, &options, procedure),
+            } => self.register(session, request, &options, &procedure),
             Message::Unregister {
                 request,
                 registration,
@@ -258,7 +358,7 @@ impl State {
                 request,
                 options,
                 topic,
-            } => self.subscribe(session, request, &options, topic),
+            } => self.subscribe(session, request, &options, &topic),
             Message::Unsubscribe {
                 request,
                 subscription,
@@ -271,19 +371,32 @@ impl State {
         Ok(())
     }
 
-    fn leave(&mut self, session: SessionId) {
-        if self.sessions.remove(&session).is_none() {
-            return;
+    /// Forgets a session, and tells those who want to know.
+    pub(super) fn leave(&mut self, id: SessionId) {
+        if let Some(session) = self.forget(id) {
+            self.announce_departure(id, &session);
         }
-        self.broker.leave(session);
-        let departure = self.dealer.leave(session);
+    }
+
+    /// Forgets a session with all that it had.
+    pub(super) fn forget(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        let unsubscribed = self.broker.subscriptions.leave(id);
+        let departure = self.dealer.leave(id);
         for caller in departure.unanswered {
             let text = "the callee is gone".to_owned();
             self.refuse_call(caller, "wamp.error.canceled", text);
         }
         for callee in departure.unwanted {
-            self.interrupt(callee, "killnowait");
+            self.interrupt(callee, CancelMode::KillNoWait, "wamp.error.canceled");
         }
+        for parting in departure.withdrawn {
+            self.announce_parting::<Registration>(id, parting);
+        }
+        for parting in unsubscribed {
+            self.announce_parting::<Subscription>(id, parting);
+        }
+        Some(session)
     }
 
     /// Tells who a session is, under the names that begin with `party`.

@@ -1,22 +1,27 @@
-//! The time of day as a challenge holds it.
+//! The time of day as clients are told it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Returns the time of day in UTC, to the millisecond.
+pub(super) fn now() -> String {
+    show(since_epoch())
+}
+
+/// Returns the time of day.
 #[expect(
     clippy::disallowed_methods,
     reason = "it is told to clients, and nothing is decided by it"
 )]
-pub(super) fn now() -> String {
+pub(super) fn since_epoch() -> Duration {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     // A clock before 1970 is as wrong as this.
-    show(since_epoch.unwrap_or_default())
+    since_epoch.unwrap_or_default()
 }
 
 /// Writes a time since the epoch by ISO 8601.
 ///
 /// The days are taken apart by the rule of eras: 400 years that begin in March have 146097 days.
-fn show(since_epoch: Duration) -> String {
+pub(super) fn show(since_epoch: Duration) -> String {
     let (secs, millis) = (since_epoch.as_secs(), since_epoch.subsec_millis());
     let (hour, minute, second) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
     // From 0000-03-01.

@@ -115,6 +115,7 @@ fn table(code: u64) -> (&'static [(&'static str, Kind)], bool) {
                 ("concurrency", Kind::Count),
                 ("disclose_caller", Kind::Flag),
                 ("force_reregister", Kind::Flag),
+                ("forward_timeout", Kind::Flag),
                 ("forward_for", Kind::Hops),
             ],
             false,
