@@ -48,6 +48,7 @@ mod progress;
 mod requests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -67,7 +68,9 @@ use crate::wamp::session::{
 use crate::wamp::transport::Transport;
 
 pub use crate::wamp::session::{Event, Invocation, NoProgress, Welcome};
+pub(crate) use offers::{Held, Inbox, Wanted};
 pub use offers::{RegisterOptions, Registration, SubscribeOptions, Subscription};
+pub(crate) use prepared::check_pattern;
 pub(crate) use prepared::{Deadline, Prepared, call_result, publication};
 pub use progress::{CallStep, ProgressLimits, ProgressiveCall};
 use requests::failure;
@@ -344,6 +347,12 @@ impl Client {
     /// Returns how many requests have been given up whose answer may still come.
     pub fn tombstones(&self) -> usize {
         self.shared.gauges.tombstones()
+    }
+
+    /// Returns whether the router is late: with the answer to a ping, or in taking what it is sent.
+    /// The session goes on, but another one is the better choice.
+    pub fn is_suspect(&self) -> bool {
+        self.shared.is_suspect.load(Ordering::Relaxed)
     }
 
     /// Returns whether the session takes requests.

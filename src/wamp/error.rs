@@ -28,8 +28,10 @@ pub mod uris {
     pub const NO_AVAILABLE_CALLEE: &str = "wamp.error.no_available_callee";
     /// The callee cannot take the invocation now.
     pub const UNAVAILABLE: &str = "wamp.error.unavailable";
-    /// No such registration at this callee.
+    /// No such registration, at this callee or at this dealer.
     pub const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
+    /// Somebody else has registered the procedure, and does not share it.
+    pub const PROCEDURE_ALREADY_EXISTS: &str = "wamp.error.procedure_already_exists";
     /// The callee failed in a way that it does not name.
     pub const RUNTIME_ERROR: &str = "wamp.error.runtime_error";
     /// What was to be sent is larger than the transport takes.

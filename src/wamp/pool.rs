@@ -1,36 +1,45 @@
 //! Long-lived sessions of one realm: who gets the next request, and how lost sessions come back.
 //!
-//! A request goes to the session with the fewest in flight. When a session ends, what it had not
+//! A request goes to one of the sessions with few in flight: `choice.rs`. When a session ends, what it had not
 //! written yet moves to another one; what was written fails as
 //! [`Disconnected`](CallError::Disconnected), because the callee may have run. Each session is kept
 //! by a task of its own, which connects, lives as long as the session and waits before it tries
-//! again: `keeper.rs`. A fault on one realm never touches another, because pools share nothing.
+//! again: `keeper.rs`. Subscriptions and registrations move with it: `offers.rs`. A fault on one realm
+//! never touches another, because pools share nothing.
 
 mod backoff;
 mod budget;
+mod choice;
 mod keeper;
+mod offers;
+mod outcomes;
+mod registrations;
 mod status;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::uri::Uri;
 use crate::wamp::client::{
-    self, Call, CallResult, Client, Prepared, ProgressLimits, ProgressiveCall, Publish,
+    self, Call, CallResult, Prepared, ProgressLimits, ProgressiveCall, Publish,
 };
 use crate::wamp::config::RouterConfig;
-use crate::wamp::error::{CallError, SessionError};
+use crate::wamp::error::CallError;
 use crate::wamp::id::PublicationId;
-use crate::wamp::session::{self, Answer, ProgressSink, Purpose, Unsent};
+use crate::wamp::session::{Answer, ProgressSink, Purpose, Unsent};
 
 pub use budget::{RetryBudget, RetryCounts};
 use keeper::Slot;
+use offers::Ledger;
+pub use offers::{OfferKind, OfferState, OfferStatus, PoolRegistration, PoolSubscription};
+use outcomes::Counters;
+pub use outcomes::Outcomes;
+pub use registrations::{Registrations, RegistrationsState, RegistrationsStatus};
 pub use status::{PoolState, PoolStatus, RouterSession, SessionState, SessionStatus};
 
 /// The sessions of one realm. Cheap to clone; the sessions end with the last clone at the latest,
@@ -40,6 +49,8 @@ pub struct Pool {
     shared: Arc<Shared>,
     // The keepers hold `Shared` and not this, so that dropping the last pool ends them.
     _keepers: Arc<JoinSet<()>>,
+    /// Begun when somebody first asks.
+    registrations: Arc<OnceLock<Registrations>>,
 }
 
 #[derive(Debug)]
@@ -47,8 +58,6 @@ struct Shared {
     realm: Uri,
     config: RouterConfig,
     slots: Vec<Slot>,
-    /// Where the next search for a session begins, so that equals take turns.
-    next: AtomicUsize,
     /// Changes whenever a session becomes ready, and when draining begins.
     news: watch::Sender<()>,
     /// Once set, how long requests in flight may take to the end.
@@ -56,6 +65,12 @@ struct Shared {
     /// Keepers that have not ended.
     keepers: watch::Sender<usize>,
     retry_budget: RetryBudget,
+    /// Why there was no session, the last time that it was told. For short sections.
+    told: Mutex<Option<String>>,
+    /// Subscriptions and registrations that are kept.
+    offers: Ledger,
+    calls: Counters,
+    publishes: Counters,
 }
 
 impl Pool {
@@ -71,11 +86,14 @@ impl Pool {
             realm,
             config,
             slots: (0..count).map(|_| Slot::default()).collect(),
-            next: AtomicUsize::new(0),
             news: watch::Sender::new(()),
             draining: watch::Sender::new(None),
             keepers: watch::Sender::new(count),
             retry_budget: RetryBudget::default(),
+            told: Mutex::default(),
+            offers: Ledger::default(),
+            calls: Counters::default(),
+            publishes: Counters::default(),
         });
         let mut keepers = JoinSet::new();
         for index in 0..count {
@@ -84,6 +102,7 @@ impl Pool {
         Self {
             shared,
             _keepers: Arc::new(keepers),
+            registrations: Arc::default(),
         }
     }
 
@@ -92,7 +111,7 @@ impl Pool {
         &self.shared.realm
     }
 
-    /// Calls a procedure; see [`Client::call`]. Waits at most `connect_timeout`, and not beyond the
+    /// Calls a procedure; see [`Client::call`](client::Client::call). Waits at most `connect_timeout`, and not beyond the
     /// call's own deadline, for a session when none is ready.
     ///
     /// # Errors
@@ -101,7 +120,7 @@ impl Pool {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up, as in [`Client::call`].
+    /// Dropping the future gives the call up, as in [`Client::call`](client::Client::call).
     pub async fn call(
         &self,
         call: Call,
@@ -109,16 +128,17 @@ impl Pool {
     ) -> Result<CallResult, CallError> {
         let cancel = call.cancel;
         let prepared = Prepared::call(call, self.shared.config.uri_check)?;
-        let answer = self
-            .request(prepared, connect_timeout, || Purpose::Call {
-                cancel,
-                progress: None,
-            })
-            .await?;
-        client::call_result(answer)
+        let purpose = || Purpose::Call {
+            cancel,
+            progress: None,
+        };
+        let calls = &self.shared.calls;
+        let asking = calls.ask();
+        let answered = self.request(prepared, connect_timeout, calls, purpose);
+        asking.settle(answered.await.and_then(client::call_result))
     }
 
-    /// Calls a procedure whose result may come in parts; see [`Client::call_progressive`]. The first
+    /// Calls a procedure whose result may come in parts; see [`Client::call_progressive`](client::Client::call_progressive). The first
     /// [`next`](ProgressiveCall::next) waits for a session as [`Pool::call`] does; it moves to
     /// another session only as long as it is not written.
     ///
@@ -142,13 +162,15 @@ impl Pool {
                     cancel,
                     progress: Some(ProgressSink(queue.clone())),
                 };
-                let answer = pool.request(prepared, connect_timeout, purpose).await?;
-                client::call_result(answer)
+                let calls = &pool.shared.calls;
+                let asking = calls.ask();
+                let answered = pool.request(prepared, connect_timeout, calls, purpose);
+                asking.settle(answered.await.and_then(client::call_result))
             })
         }))
     }
 
-    /// Publishes an event; see [`Client::publish`]. Waits for a session as [`Pool::call`] does.
+    /// Publishes an event; see [`Client::publish`](client::Client::publish). Waits for a session as [`Pool::call`] does.
     ///
     /// # Errors
     ///
@@ -163,12 +185,11 @@ impl Pool {
         connect_timeout: Duration,
     ) -> Result<Option<PublicationId>, CallError> {
         let (prepared, acknowledge) = Prepared::publish(publish, self.shared.config.uri_check)?;
-        let answer = self
-            .request(prepared, connect_timeout, || Purpose::Publish {
-                acknowledge,
-            })
-            .await?;
-        client::publication(answer)
+        let purpose = || Purpose::Publish { acknowledge };
+        let publishes = &self.shared.publishes;
+        let asking = publishes.ask();
+        let answered = self.request(prepared, connect_timeout, publishes, purpose);
+        asking.settle(answered.await.and_then(client::publication))
     }
 
     /// Waits up to `limit` until a session is ready.
@@ -181,7 +202,7 @@ impl Pool {
     ///
     /// Cancel safe.
     pub async fn ready(&self, limit: Duration) -> Result<(), CallError> {
-        self.client(limit).await.map(drop)
+        self.shared.session(limit).await.map(drop)
     }
 
     /// Returns what may be repeated of the realm's calls, for whoever repeats: the pool itself moves
@@ -192,7 +213,19 @@ impl Pool {
 
     /// Returns the state of the pool and of each session.
     pub fn status(&self) -> PoolStatus {
-        status::of(&self.shared)
+        let registrations = self.registrations.get().map(Registrations::status);
+        status::of(&self.shared, registrations)
+    }
+
+    /// Returns the procedures that are registered at the router, as a map that follows them. The
+    /// first to ask begins it; it goes on as long as the pool.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn registrations(&self) -> Registrations {
+        let begin = || Registrations::follow(self.shared.clone());
+        self.registrations.get_or_init(begin).clone()
     }
 
     /// Ends all sessions in good order: no new requests, up to `within` for those in flight, then
@@ -217,6 +250,7 @@ impl Pool {
         &self,
         prepared: Prepared,
         connect_timeout: Duration,
+        counters: &Counters,
         purpose: impl Fn() -> Purpose,
     ) -> Result<Answer, CallError> {
         let Prepared {
@@ -225,51 +259,19 @@ impl Pool {
         } = prepared;
         loop {
             let left = deadline.at.saturating_duration_since(Instant::now());
-            let client = match self.pick() {
+            let client = match self.shared.pick() {
                 Some(client) => client,
-                None => self.client(connect_timeout.min(left)).await?,
+                None => self.shared.session(connect_timeout.min(left)).await?,
             };
             match client.request(message, purpose(), deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(Unsent::Failed(error)) => return Err(error),
                 // INVARIANT: a session that gives a request back is not picked again, so each turn
                 // of this loop uses up a session or waits for one.
-                Err(Unsent::Returned(returned, _)) => message = *returned,
-            }
-        }
-    }
-
-    /// Returns the ready session with the fewest requests in flight.
-    fn pick(&self) -> Option<Arc<Client>> {
-        let slots = &self.shared.slots;
-        let start = self.shared.next.fetch_add(1, Ordering::Relaxed) % slots.len();
-        slots[start..]
-            .iter()
-            .chain(&slots[..start])
-            .filter_map(Slot::client)
-            .filter(|client| client.is_open())
-            .min_by_key(|client| client.in_flight())
-    }
-
-    async fn client(&self, limit: Duration) -> Result<Arc<Client>, CallError> {
-        let began = Instant::now();
-        let until = session::after(limit);
-        // Before looking: a session that becomes ready in between is then news.
-        let mut news = self.shared.news.subscribe();
-        loop {
-            if let Some(client) = self.pick() {
-                return Ok(client);
-            }
-            let is_draining = self.shared.draining.borrow().is_some();
-            if is_draining || timeout_at(until, news.changed()).await.is_err() {
-                return Err(CallError::NoSession {
-                    waited: began.elapsed(),
-                    cause: if is_draining {
-                        Some(SessionError::Closed)
-                    } else {
-                        self.shared.slots.iter().find_map(Slot::last_error)
-                    },
-                });
+                Err(Unsent::Returned(returned, _)) => {
+                    counters.moved();
+                    message = *returned;
+                }
             }
         }
     }

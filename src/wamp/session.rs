@@ -27,7 +27,7 @@ mod task;
 mod tombstones;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     /// task looks whether it has drained, and nothing would wake it again.
     requests: AtomicUsize,
     pub(crate) gauges: Gauges,
+    /// Whether the router is late, as of the last heartbeat.
+    pub(crate) is_suspect: AtomicBool,
     ended: watch::Sender<Option<SessionError>>,
 }
 
@@ -327,6 +329,7 @@ pub(crate) async fn join(
         dropped: DropCounters::default(),
         requests: AtomicUsize::new(0),
         gauges: Gauges::default(),
+        is_suspect: AtomicBool::new(false),
         ended: watch::Sender::new(None),
     });
     let task = Task::new(shared.clone(), reader, writer, queue, control_queue);

@@ -7,6 +7,7 @@ mod offers;
 mod peer;
 mod pool;
 mod progress;
+mod registrations;
 mod round_trips;
 mod session;
 mod together;

@@ -1,6 +1,7 @@
 //! Pools against routers that come and go.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,7 +14,7 @@ use wampgate::wamp::config::{Endpoint, RouterConfig};
 use wampgate::wamp::error::{CallError, SessionError, chain};
 use wampgate::wamp::id::RequestId;
 use wampgate::wamp::message::Message;
-use wampgate::wamp::pool::{Pool, PoolState, Pools, SessionState};
+use wampgate::wamp::pool::{Outcomes, Pool, PoolState, Pools, SessionState};
 use wampgate::wamp::transport::ConnectError;
 
 use crate::fake_router::{
@@ -82,6 +83,212 @@ async fn the_session_with_the_fewest_in_flight_is_next() {
     };
     let (results, ()) = tokio::join!(all, serve);
     assert!(results.iter().all(Result::is_ok));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_sessions_each_gets_about_its_share() {
+    let (pool, mut router) = pool_of(4);
+    let mut peers = Vec::new();
+    for _ in 0..4 {
+        peers.push(router.welcome().await);
+    }
+    settle().await;
+    let mut calls = Vec::new();
+    for _ in 0..400 {
+        let mut calling = Box::pin(pool.call(call("com.a"), SECOND));
+        assert!((&mut calling).now_or_never().is_none());
+        calls.push(calling);
+    }
+    let status = pool.status();
+    let shares: Vec<_> = status.sessions.iter().map(|one| one.in_flight).collect();
+    assert!(
+        shares.iter().all(|share| (85..=115).contains(share)),
+        "{shares:?}"
+    );
+    drop(calls);
+    settle().await;
+    let status = pool.status();
+    assert!(status.sessions.iter().all(|one| one.in_flight == 0));
+    assert_eq!(status.calls.abandoned, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_sessions_are_passed_over_while_one_has_room() {
+    let (router, endpoint) = FakeRouter::in_process(1024);
+    let config = RouterConfig {
+        sessions: 5,
+        max_in_flight: 4,
+        ..config(endpoint)
+    };
+    let pool = Pool::start(realm(), config);
+    let mut router = router;
+    let mut peers = Vec::new();
+    for _ in 0..5 {
+        peers.push(router.welcome().await);
+    }
+    settle().await;
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let mut calling = Box::pin(pool.call(call("com.a"), SECOND));
+        assert!((&mut calling).now_or_never().is_none());
+        calls.push(calling);
+    }
+    let refused = pool.call(call("com.a"), SECOND).await;
+    assert!(matches!(refused, Err(CallError::Busy(4))), "{refused:?}");
+    assert_eq!(pool.status().calls.unsent, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_router_is_late_is_passed_over_until_it_is_heard() {
+    let (mut router, endpoint) = FakeRouter::in_process(1024);
+    let config = RouterConfig {
+        sessions: 2,
+        heartbeat: Some(15 * SECOND),
+        ..config(endpoint)
+    };
+    let pool = Pool::start(realm(), config);
+    let mut late = router.welcome().await;
+    let mut well = router.welcome().await;
+    // Pings are answered by reading.
+    assert!(timeout(31 * SECOND, well.next()).await.is_err());
+    let status = pool.status();
+    assert_eq!(status.state, PoolState::Degraded);
+    let mut states: Vec<_> = status.sessions.iter().map(|one| one.state.name()).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["ready", "suspect"]);
+    for _ in 0..10 {
+        let (result, _) = tokio::join!(pool.call(call("com.a"), SECOND), well.echo());
+        result.unwrap();
+    }
+    assert!(timeout(SECOND, late.next()).await.is_err());
+    assert_eq!(pool.status().state, PoolState::Ready);
+
+    // One that is late is better than none.
+    assert!(timeout(31 * SECOND, late.next()).await.is_err());
+    drop(well);
+    router.set_up(false);
+    settle().await;
+    let (result, _) = tokio::join!(pool.call(call("com.a"), SECOND), late.echo());
+    result.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_requests_is_counted() {
+    let (pool, mut router) = pool_of(1);
+    let mut peer = router.welcome().await;
+    let serve = async {
+        peer.echo().await;
+        let (request, ..) = peer.call().await;
+        peer.send_raw(&format!(r#"[8,48,{request},{{}},"com.error.no"]"#))
+            .await;
+        peer.call().await;
+        assert!(matches!(peer.receive().await, Message::Cancel { .. }));
+        let Message::Publish { request, .. } = peer.receive().await else {
+            panic!("no PUBLISH");
+        };
+        peer.send_raw(&format!("[17,{request},1]")).await;
+        peer.call().await;
+        drop(peer);
+    };
+    let talk = async {
+        pool.call(call("com.a"), SECOND).await.unwrap();
+        pool.call(call("com.b"), SECOND).await.unwrap_err();
+        let mut hurried = call("com.c");
+        hurried.timeout = SECOND;
+        pool.call(hurried, SECOND).await.unwrap_err();
+        pool.publish(publish("com.t"), SECOND).await.unwrap();
+        pool.call(call("com.d"), SECOND).await.unwrap_err();
+    };
+    tokio::join!(serve, talk);
+    router.set_up(false);
+    pool.call(call("com.e"), SECOND).await.unwrap_err();
+    let unread = pool.call(call("com.f"), SECOND).now_or_never();
+    assert!(unread.is_none());
+    let status = pool.status();
+    let wanted = Outcomes {
+        answered: 1,
+        errors: 1,
+        timeouts: 1,
+        lost: 1,
+        unsent: 1,
+        abandoned: 1,
+        moved: 0,
+    };
+    assert_eq!(status.calls, wanted);
+    assert_eq!(status.publishes.answered, 1);
+    let session = &status.sessions[0];
+    assert_eq!((session.opened, session.reconnects), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_there_is_no_session_is_said_once_for_all_of_them() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(log.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let (pool, mut router) = pool_of(3);
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        peers.push(router.welcome().await);
+    }
+    settle().await;
+    router.set_up(false);
+    drop(peers);
+    tokio::time::sleep(100 * SECOND).await;
+    assert_eq!(
+        log.lines(),
+        [
+            "no session: connection ended without GOODBYE",
+            "no session: cannot connect to fake: connection refused",
+        ]
+    );
+    // Again after there was one.
+    router.set_up(true);
+    let peer = router.welcome().await;
+    settle().await;
+    router.set_up(false);
+    drop(peer);
+    tokio::time::sleep(100 * SECOND).await;
+    assert_eq!(log.lines().len(), 4, "{:?}", log.lines());
+    drop(pool);
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let message = |line: &str| {
+            let (_, message) = line.split_once("wampgate::wamp::pool::keeper: ")?;
+            Some(message.split(" realm.uri=").next()?.to_owned())
+        };
+        text.lines().filter_map(message).collect()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,6 +409,7 @@ async fn what_was_not_written_moves_to_another_session() {
     }
     let moved = results[2].as_ref().unwrap();
     assert_eq!(moved.payload.args(), [Value::from("moved")]);
+    assert_eq!(pool.status().calls.moved, 1);
 }
 
 #[tokio::test(start_paused = true)]

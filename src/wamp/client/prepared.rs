@@ -32,7 +32,7 @@ fn check_uri(uri: &Uri, check: UriCheck) -> Result<(), CallError> {
 }
 
 /// Checks what a `UriPattern` does not promise by itself.
-pub(super) fn check_pattern(pattern: &UriPattern, check: UriCheck) -> Result<(), CallError> {
+pub(crate) fn check_pattern(pattern: &UriPattern, check: UriCheck) -> Result<(), CallError> {
     match UriPattern::parse(pattern.as_str(), pattern.policy(), check) {
         Ok(_) => Ok(()),
         Err(source) => Err(CallError::InvalidUri {

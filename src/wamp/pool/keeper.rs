@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -28,6 +28,8 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Record {
     pub(super) state: SessionState,
+    /// Since when it is in that state; none before it was in any.
+    pub(super) since: Option<Instant>,
     pub(super) opened: u64,
     pub(super) last_error: Option<SessionError>,
     /// Of all sessions that have ended.
@@ -35,8 +37,10 @@ pub(super) struct Record {
 }
 
 impl Slot {
-    pub(super) fn client(&self) -> Option<Arc<Client>> {
-        self.client.load_full()
+    /// Returns the session while it lasts. For a moment only: its end waits for nobody, but its
+    /// memory does.
+    pub(super) fn load(&self) -> Guard<Option<Arc<Client>>> {
+        self.client.load()
     }
 
     pub(super) fn last_error(&self) -> Option<SessionError> {
@@ -52,6 +56,13 @@ impl Slot {
 
     fn note(&self, change: impl FnOnce(&mut Record)) {
         change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn enter(&self, state: SessionState) {
+        self.note(|record| {
+            record.state = state;
+            record.since = Some(Instant::now());
+        });
     }
 }
 
@@ -77,21 +88,19 @@ pub(super) async fn keep(pool: Arc<Shared>, index: usize) {
             break;
         }
         let wait = backoff.wait(error.is_refusal());
-        tell(&pool, slot, &error, wait);
-        slot.note(|record| {
-            record.state = if error.is_refusal() {
-                SessionState::Refused
-            } else {
-                SessionState::Waiting
-            };
-            record.last_error = Some(error);
+        tell(&pool, &error, wait);
+        slot.enter(if error.is_refusal() {
+            SessionState::Refused
+        } else {
+            SessionState::Waiting
         });
+        slot.note(|record| record.last_error = Some(error));
         tokio::select! {
             () = sleep(wait) => {}
             _ = draining.wait_for(Option::is_some) => break,
         }
     }
-    slot.note(|record| record.state = SessionState::Closed);
+    slot.enter(SessionState::Closed);
 }
 
 /// Opens a session, and lives it to its end. Returns what ended it, or nothing if the pool began to
@@ -102,7 +111,7 @@ async fn one_session(
     draining: &mut watch::Receiver<Option<Duration>>,
     backoff: &mut Backoff,
 ) -> Option<SessionError> {
-    slot.note(|record| record.state = SessionState::Connecting);
+    slot.enter(SessionState::Connecting);
     let opened = tokio::select! {
         opened = session::open_any(&pool.realm, &pool.config) => opened,
         _ = draining.wait_for(Option::is_some) => return None,
@@ -133,10 +142,12 @@ async fn live(
         router.agent = client.welcome().agent().map(|agent| clipped(agent.to_owned())),
         "session ready"
     );
-    slot.note(|record| {
-        record.state = SessionState::Ready;
-        record.opened += 1;
-    });
+    slot.enter(SessionState::Ready);
+    slot.note(|record| record.opened += 1);
+    pool.told
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     let client = Arc::new(client);
     slot.client.store(Some(client.clone()));
     pool.news.send_replace(());
@@ -144,7 +155,7 @@ async fn live(
     let error = tokio::select! {
         error = &mut running => error,
         within = drain_time(draining) => {
-            slot.note(|record| record.state = SessionState::Draining);
+            slot.enter(SessionState::Draining);
             let (error, _) = tokio::join!(running, client.close(within));
             error
         }
@@ -162,18 +173,18 @@ async fn drain_time(draining: &mut watch::Receiver<Option<Duration>>) -> Duratio
     }
 }
 
-/// Says once that the session is away and why, and then only when the reason changes.
-fn tell(pool: &Shared, slot: &Slot, error: &SessionError, wait: Duration) {
+/// Says why there is no session: once for all sessions of the pool, then only when the reason
+/// changes, or when there was one in between.
+fn tell(pool: &Shared, error: &SessionError, wait: Duration) {
     let reason = chain(error);
-    let is_known = slot
-        .last_error()
-        .is_some_and(|earlier| chain(&earlier) == reason)
-        && slot.record().state == SessionState::Connecting;
+    let mut told = pool.told.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_known = told.as_ref() == Some(&reason);
     let realm = &pool.realm;
     if is_known {
         tracing::debug!(realm.uri = %realm, ?wait, "no session yet: {reason}");
     } else {
         tracing::warn!(realm.uri = %realm, ?wait, "no session: {reason}");
+        *told = Some(reason);
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a pool tells about itself: to readiness, to metrics, to whoever administers it.
 
+use std::time::Duration;
+
 use crate::uri::Uri;
 use crate::wamp::error::SessionError;
 use crate::wamp::pool::keeper::Slot;
-use crate::wamp::pool::{RetryCounts, Shared};
+use crate::wamp::pool::{OfferStatus, Outcomes, RegistrationsStatus, RetryCounts, Shared};
 use crate::wamp::serializer::Serializer;
 use crate::wamp::session::{DroppedMessages, Welcome};
 
@@ -18,6 +20,14 @@ pub struct PoolStatus {
     pub sessions: Vec<SessionStatus>,
     /// What was repeated, by whoever uses the pool.
     pub retries: RetryCounts,
+    /// The subscriptions and registrations that the pool keeps, the oldest first.
+    pub offers: Vec<OfferStatus>,
+    /// The map of procedures registered at the router, if somebody has asked for it.
+    pub registrations: Option<RegistrationsStatus>,
+    /// What became of the calls.
+    pub calls: Outcomes,
+    /// What became of the publications.
+    pub publishes: Outcomes,
 }
 
 /// The state of a whole pool.
@@ -25,7 +35,7 @@ pub struct PoolStatus {
 pub enum PoolState {
     /// All sessions are ready.
     Ready,
-    /// Some are.
+    /// Some are, or none is but some may still be.
     Degraded,
     /// None is.
     Down,
@@ -41,6 +51,8 @@ pub enum SessionState {
     Connecting,
     /// It takes requests.
     Ready,
+    /// It takes requests, but the router is late: another one is chosen if there is one.
+    Suspect,
     /// It was lost, or could not be opened; it will be tried again soon.
     Waiting,
     /// The router does not want us (credentials, realm); it will be tried again, but slowly.
@@ -57,6 +69,7 @@ impl SessionState {
         match self {
             SessionState::Connecting => "connecting",
             SessionState::Ready => "ready",
+            SessionState::Suspect => "suspect",
             SessionState::Waiting => "waiting",
             SessionState::Refused => "refused",
             SessionState::Draining => "draining",
@@ -70,6 +83,10 @@ impl SessionState {
 pub struct SessionStatus {
     /// What it is doing.
     pub state: SessionState,
+    /// How long it has been doing that.
+    pub for_time: Duration,
+    /// How often it was opened.
+    pub opened: u64,
     /// How often it was opened again after it was lost.
     pub reconnects: u64,
     /// Requests that wait, in the queue or for their answer.
@@ -98,17 +115,18 @@ pub struct RouterSession {
     pub welcome: Welcome,
 }
 
-pub(super) fn of(pool: &Shared) -> PoolStatus {
+pub(super) fn of(pool: &Shared, registrations: Option<RegistrationsStatus>) -> PoolStatus {
     let sessions: Vec<_> = pool.slots.iter().map(session).collect();
-    let ready = sessions
-        .iter()
-        .filter(|session| session.state == SessionState::Ready)
-        .count();
+    let count = |state| {
+        let matching = sessions.iter().filter(|session| session.state == state);
+        matching.count()
+    };
+    let ready = count(SessionState::Ready);
     let state = if pool.draining.borrow().is_some() {
         PoolState::Draining
     } else if ready == sessions.len() {
         PoolState::Ready
-    } else if ready > 0 {
+    } else if ready + count(SessionState::Suspect) > 0 {
         PoolState::Degraded
     } else {
         PoolState::Down
@@ -118,28 +136,39 @@ pub(super) fn of(pool: &Shared) -> PoolStatus {
         state,
         sessions,
         retries: pool.retry_budget.counts(),
+        offers: pool.offers.status(),
+        registrations,
+        calls: pool.calls.snapshot(),
+        publishes: pool.publishes.snapshot(),
     }
 }
 
 fn session(slot: &Slot) -> SessionStatus {
     let record = slot.record();
-    let client = slot.client();
+    let client = slot.load();
+    let client = client.as_ref();
     let mut dropped = record.dropped;
-    if let Some(client) = &client {
+    if let Some(client) = client {
         dropped += client.dropped_messages();
     }
-    let is_lost = client.as_ref().is_some_and(|client| !client.is_open());
-    SessionStatus {
-        // A session that has just ended, before its keeper has noticed.
-        state: if is_lost && record.state == SessionState::Ready {
+    let state = match client {
+        // It has just ended, and its keeper has not noticed.
+        Some(client) if record.state == SessionState::Ready && !client.is_open() => {
             SessionState::Waiting
-        } else {
-            record.state
-        },
+        }
+        Some(client) if record.state == SessionState::Ready && client.is_suspect() => {
+            SessionState::Suspect
+        }
+        _ => record.state,
+    };
+    SessionStatus {
+        state,
+        for_time: record.since.map_or(Duration::ZERO, |since| since.elapsed()),
+        opened: record.opened,
         reconnects: record.opened.saturating_sub(1),
-        in_flight: client.as_ref().map_or(0, |client| client.in_flight()),
-        pending: client.as_ref().map_or(0, |client| client.pending()),
-        tombstones: client.as_ref().map_or(0, |client| client.tombstones()),
+        in_flight: client.map_or(0, |client| client.in_flight()),
+        pending: client.map_or(0, |client| client.pending()),
+        tombstones: client.map_or(0, |client| client.tombstones()),
         last_error: record.last_error,
         dropped,
         router: client.map(|client| RouterSession {

@@ -76,6 +76,8 @@ pub(crate) struct Task {
     callee: Callee,
     heartbeat: Option<Interval>,
     unanswered_pings: u32,
+    /// What `shared` says too: read for each frame.
+    is_suspect: bool,
     phase: Phase,
     has_no_handles: bool,
     /// Whether the dealer announces `call_timeout`.
@@ -113,6 +115,7 @@ impl Task {
             callee: Callee::new(config.max_in_flight),
             heartbeat,
             unanswered_pings: 0,
+            is_suspect: false,
             phase: Phase::Open,
             has_no_handles: false,
             tells_timeouts: shared.welcome.dealer_has("call_timeout"),
@@ -351,6 +354,9 @@ impl Task {
         for reads in 1.. {
             // Whoever sends is there.
             self.unanswered_pings = 0;
+            if self.is_suspect {
+                self.suspect(false);
+            }
             match frame {
                 Some(Ok(Incoming::Message(bytes))) => {
                     if let Some(end) = self.take_in(&bytes)? {
@@ -408,17 +414,22 @@ impl Task {
 
     fn beat(&mut self) -> Result<(), SessionError> {
         let period = self.shared.config.heartbeat.unwrap_or_default();
-        if let Some(since) = self.outbox.unflushed_since {
-            let stalled = since.elapsed();
-            if stalled >= period * MAX_UNANSWERED_PINGS {
-                return Err(SessionError::Stalled(stalled));
-            }
+        let since = self.outbox.unflushed_since;
+        let stalled = since.map_or(Duration::ZERO, |since| since.elapsed());
+        if stalled >= period * MAX_UNANSWERED_PINGS {
+            return Err(SessionError::Stalled(stalled));
         }
         if self.unanswered_pings >= MAX_UNANSWERED_PINGS {
             return Err(SessionError::Unresponsive(self.unanswered_pings));
         }
+        self.suspect(self.unanswered_pings > 0 || stalled >= period);
         self.unanswered_pings += 1;
         self.outbox.ping().map_err(lost)
+    }
+
+    fn suspect(&mut self, is_suspect: bool) {
+        self.is_suspect = is_suspect;
+        self.shared.is_suspect.store(is_suspect, Ordering::Relaxed);
     }
 
     async fn finish(&mut self, last_word: Option<Message>, error: SessionError) {
