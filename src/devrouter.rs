@@ -2,6 +2,7 @@
 //! when it stops, and lets anybody into realms that have no users.
 //!
 //! ```text
+//! listener    where clients come in
 //! connection  one client: handshake, strict decoding, leaving     outbox  its queue of frames
 //! admission   who may join, and the proof that they are asked for
 //! realm       the sessions of a realm: dispatches their requests and writes to their queues
@@ -37,6 +38,7 @@ mod connection;
 mod dealer;
 mod directory;
 mod events;
+mod listener;
 mod meta;
 mod options;
 mod outbox;
@@ -47,20 +49,22 @@ mod time;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::ToSocketAddrs;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::uri::Uri;
 use crate::wamp::config::Endpoint;
 use crate::wamp::serializer::Serializer;
-use crate::wamp::transport::{Transport, memory, websocket};
+use crate::wamp::transport::{Transport, memory};
 use admission::Origin;
 pub use admission::User;
+use listener::Listener;
 use realm::Realm;
 
 /// Frames that one direction of an in-process connection holds.
@@ -92,12 +96,12 @@ pub struct DevRouterConfig {
     pub max_retained_events: usize,
     /// How many bytes the retained events of a realm may take, about.
     pub max_retained_bytes: usize,
-    /// How long a client may take for the WebSocket handshake, and then for its HELLO and the proof
+    /// How long a client may take for the transport's handshake, and then for its HELLO and the proof
     /// that it is asked for.
     pub handshake_timeout: Duration,
     /// How long a client may take to answer GOODBYE.
     pub goodbye_timeout: Duration,
-    /// What WebSocket clients may choose from.
+    /// What clients may choose from, WebSocket clients also in its batched form.
     pub serializers: Vec<Serializer>,
 }
 
@@ -179,6 +183,11 @@ impl Listening {
     pub fn url(&self) -> String {
         format!("ws://{}/ws", self.local_addr)
     }
+
+    /// Returns the URL for RawSocket clients.
+    pub fn rawsocket_url(&self) -> String {
+        format!("tcp://{}", self.local_addr)
+    }
 }
 
 impl Router {
@@ -203,24 +212,40 @@ impl Router {
         }
     }
 
-    /// Serves WebSocket clients at `address`, at any path, until the router stops.
+    /// Serves WebSocket clients, at any path, and RawSocket clients at `address` until the router
+    /// stops.
     ///
     /// # Errors
     ///
     /// The system's, when the address cannot be had.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
-        let listener = TcpListener::bind(address).await?;
-        let local_addr = listener.local_addr()?;
+        let (listener, local_addr) = Listener::bind(address).await?;
         tracing::info!(
             router.address = %local_addr,
             "embedded router listening on {local_addr}"
         );
-        self.own(serve_listener(
-            Arc::clone(&self.shared),
-            listener,
-            self.phase.subscribe(),
-        ));
+        self.serve(listener);
         Ok(Listening { local_addr })
+    }
+
+    /// Serves RawSocket clients at a Unix domain socket until the router stops, and removes it then.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when there is a file already or none can be made.
+    pub fn listen_unix(&self, path: &Path) -> io::Result<()> {
+        let listener = Listener::bind_unix(path)?;
+        let path = path.display();
+        tracing::info!(router.address = %path, "embedded router listening on unix:{path}");
+        self.serve(listener);
+        Ok(())
+    }
+
+    fn serve(&self, listener: Listener) {
+        let shared = Arc::clone(&self.shared);
+        self.own(serve_listener(shared, listener, self.phase.subscribe()));
     }
 
     /// Joins a client in this process; it speaks first, as over a socket.
@@ -306,7 +331,7 @@ impl Shared {
 /// Accepts until the router stops, and then waits for the connections, which it owns.
 async fn serve_listener(
     shared: Arc<Shared>,
-    listener: TcpListener,
+    listener: Listener,
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut connections = JoinSet::new();
@@ -316,8 +341,8 @@ async fn serve_listener(
             Some(_) = connections.join_next() => continue,
             _ = phase.wait_for(|phase| *phase == Phase::Leaving) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let socket = match accepted {
+            Ok(socket) => socket,
             Err(error) => {
                 tracing::warn!("embedded router cannot accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -331,15 +356,7 @@ async fn serve_listener(
         let shared = Arc::clone(&shared);
         let phase = phase.clone();
         connections.spawn(async move {
-            let config = &shared.config;
-            let opened = websocket::accept(
-                stream,
-                &config.serializers,
-                config.max_message_bytes,
-                config.handshake_timeout,
-            )
-            .await;
-            match opened {
+            match socket.open(&shared.config).await {
                 Ok(transport) => {
                     connection::serve(&shared, transport, Origin::Network, phase).await;
                 }

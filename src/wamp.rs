@@ -7,7 +7,7 @@
 //! options  what a request may ask for; config   how a router is reached
 //! auth     challenge in, signature out (pure)
 //! message + serializer   what is said, and the bytes it is said in
-//! transport              whole frames over WebSocket or memory
+//! transport              whole frames over WebSocket, RawSocket or memory; TLS
 //! ```
 //!
 //! Routers differ, and many close a session over one bad message. So everything is checked before

@@ -15,17 +15,20 @@ use crate::value::Value;
 pub(super) enum Kind {
     Text,
     Number,
+    /// `true` or `false`.
+    Bool,
     /// Texts, separated by commas.
     List,
 }
 
 impl Kind {
-    /// Writes the text as a TOML value. A number that is none becomes a text, so that the reader
+    /// Writes the text as a TOML value. A number or boolean that is none becomes a text, so that the reader
     /// words the finding.
     pub(super) fn to_toml(self, text: &str) -> String {
         match self {
             Kind::Number if text.trim().parse::<i64>().is_ok() => text.trim().to_owned(),
-            Kind::Text | Kind::Number => quoted(text),
+            Kind::Bool if matches!(text.trim(), "true" | "false") => text.trim().to_owned(),
+            Kind::Text | Kind::Number | Kind::Bool => quoted(text),
             Kind::List => {
                 let items = text
                     .split(',')
@@ -54,6 +57,11 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("http.drain_timeout", Kind::Text),
     ("router.urls", Kind::List),
     ("router.serializers", Kind::List),
+    ("router.batched", Kind::Bool),
+    ("router.tls.ca_file", Kind::Text),
+    ("router.tls.certificate", Kind::Text),
+    ("router.tls.key", Kind::Text),
+    ("router.tls.server_name", Kind::Text),
     ("router.sessions", Kind::Number),
     ("router.max_message_bytes", Kind::Number),
     ("router.max_in_flight", Kind::Number),

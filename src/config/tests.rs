@@ -51,6 +51,7 @@ fn nothing_at_all_is_the_defaults() {
 
     [router] # no `urls`: the embedded router, on ws://127.0.0.1:8080/ws
     serializers = ["msgpack", "cbor", "json"]
+    batched = false
     sessions = 2
     max_message_bytes = 16777216
     max_in_flight = 1024
@@ -155,7 +156,7 @@ fn the_file_of_a_secret_begins_at_the_folder_of_what_names_it() {
 fn every_finding_comes_at_once_and_names_its_origin() {
     let file = "[http]\nlisten = ['localhost']\nidel_timeout = '5s'\nheader_timeout = '5'\n\
                 proxy_protocol = 'required'\ntrusted_proxies = ['10.0.0.0/8', '10.0.0.0/33']\n\
-                [router]\nurls = ['wss://router/ws', 'http://router']\nserializers = []\n\
+                [router]\nurls = ['unix:router.sock', 'http://router']\nserializers = []\n\
                 auth = { method = 'scramm', authid = 'a', secret = 'hush' }\n\
                 [admin]\nlisten = '127.0.0.1:18081'\n[log]\nlevel = 'inof'\n";
     let environment = [
@@ -198,17 +199,17 @@ fn every_finding_comes_at_once_and_names_its_origin() {
      6 | trusted_proxies = ['10.0.0.0/8', '10.0.0.0/33']
        |                                  ^^^^^^^^^^^^^
 
-    error[D012]: `wss` routers are not built yet
+    error[R302]: not a router's URL: the socket's path is not absolute
       --> conf/wampgate.toml:8:9 at /router/urls/0
        |
-     8 | urls = ['wss://router/ws', 'http://router']
-       |         ^^^^^^^^^^^^^^^^^ use a `ws://` listener of the router
+     8 | urls = ['unix:router.sock', 'http://router']
+       |         ^^^^^^^^^^^^^^^^^^ for example `unix:/run/router.sock`
 
-    error[R302]: not a router's URL
-      --> conf/wampgate.toml:8:28 at /router/urls/1
+    error[R302]: not a router's URL: unknown scheme `http`
+      --> conf/wampgate.toml:8:29 at /router/urls/1
        |
-     8 | urls = ['wss://router/ws', 'http://router']
-       |                            ^^^^^^^^^^^^^^^ for example `ws://127.0.0.1:8080/ws`
+     8 | urls = ['unix:router.sock', 'http://router']
+       |                             ^^^^^^^^^^^^^^^ a router's WebSocket is `ws://`, for example `ws://127.0.0.1:8080/ws`
 
     error[D008]: `serializers`: expected at least one
       --> conf/wampgate.toml:9:15 at /router/serializers
@@ -259,7 +260,8 @@ fn every_setting_can_be_made_by_a_variable() {
         format!("method = 'cryptosign', private_key = '{key}', router_keys = ['{key}']"),
         "method = 'cryptosign', private_key_file = 'b'".to_owned(),
     ] {
-        let file = format!("[router]\nurls = ['ws://r']\nauth = {{ {auth} }}");
+        let tls = "tls = { ca_file = 'a', certificate = 'b', key = 'c', server_name = 'd' }";
+        let file = format!("[router]\nurls = ['wss://r']\nauth = {{ {auth} }}\n{tls}");
         let config = load(&file, &[], &[]).unwrap();
         let printed = Document::parse_toml(None, &config.to_toml()).unwrap();
         collect("", printed.root(), &mut keys);
@@ -296,4 +298,70 @@ fn every_setting_is_documented() {
             "docs/operations.md has no row for {key}"
         );
     }
+}
+
+#[test]
+fn tls_is_read_and_its_paths_begin_at_the_file() {
+    let file = "[router]\nurls = ['tcps://r:8082', 'unix:/run/r.sock']\nbatched = true\n\
+                tls = { ca_file = 'tls/ca.pem', certificate = '/etc/cert.pem', key = 'key.pem' }";
+    let environment = [
+        ("WAMPGATE_ROUTER__TLS__KEY", "other.pem"),
+        ("WAMPGATE_ROUTER__TLS__SERVER_NAME", "router.internal"),
+        ("WAMPGATE_ROUTER__BATCHED", "false"),
+    ];
+    let Router::Remote(router) = load(file, &environment, &[]).unwrap().router else {
+        panic!("it has URLs");
+    };
+    let tls = &router.tls;
+    assert_eq!(tls.ca_file.as_deref(), Some(Path::new("conf/tls/ca.pem")));
+    let identity = tls.identity.as_ref().unwrap();
+    assert_eq!(identity.certificate, Path::new("/etc/cert.pem"));
+    assert_eq!(identity.key, Path::new("other.pem"));
+    assert_eq!(tls.server_name.as_deref(), Some("router.internal"));
+    assert!(!router.batched);
+}
+
+#[test]
+fn mistakes_in_tls_are_found() {
+    let file = "[router]\nurls = ['ws://r']\nbatched = 'yes'\n\
+                [router.tls]\nca_file = ''\ncertificat = 'c'\nkey = 'k'\nserver_name = 'a b'";
+    insta::assert_snapshot!(load(file, &[], &[]).unwrap_err(), @r"
+    error[D006]: `batched`: found text, expected a boolean
+      --> conf/wampgate.toml:3:11 at /router/batched
+       |
+     3 | batched = 'yes'
+       |           ^^^^^
+
+    warning[S217]: `tls` means nothing here: no URL is `wss://` or `tcps://`
+      --> conf/wampgate.toml:4:9 at /router/tls
+       |
+     4 | [router.tls]
+       |         ^^^
+
+    error[D008]: `ca_file`: expected a path
+      --> conf/wampgate.toml:5:11 at /router/tls/ca_file
+       |
+     5 | ca_file = ''
+       |           ^^
+
+    error[D005]: unknown key `certificat`
+      --> conf/wampgate.toml:6:1 at /router/tls/certificat
+       |
+     6 | certificat = 'c'
+       | ^^^^^^^^^^ did you mean `certificate`?
+
+    error[D008]: `server_name`: expected a DNS name or an IP address
+      --> conf/wampgate.toml:8:15 at /router/tls/server_name
+       |
+     8 | server_name = 'a b'
+       |               ^^^^^
+    ");
+    let file = "[router]\nurls = ['wss://r']\ntls = { certificate = 'c' }";
+    insta::assert_snapshot!(load(file, &[], &[]).unwrap_err(), @r"
+    error[D007]: missing key `key`
+      --> conf/wampgate.toml:3:1 at /router/tls
+       |
+     3 | tls = { certificate = 'c' }
+       | ^^^
+    ");
 }

@@ -75,7 +75,11 @@ enum End {
 
 impl Connection {
     async fn serve(mut self, shared: &Shared) {
-        let (outbox, mut queue) = Outbox::new(self.serializer, &shared.config);
+        let (outbox, mut queue) = Outbox::new(
+            self.serializer,
+            self.writer.max_message_bytes(),
+            shared.config.max_queued_bytes,
+        );
         let (realm, session) = match self.join(shared, &outbox).await {
             Ok(Some(joined)) => joined,
             Ok(None) => return,

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::{SetOnce, mpsc};
 
-use super::DevRouterConfig;
 use crate::wamp::message::Message;
 use crate::wamp::serializer::Serializer;
 
@@ -54,15 +53,17 @@ impl Queued {
 }
 
 impl Outbox {
+    /// `max_message_bytes` is what the session's connection takes.
     pub(super) fn new(
         serializer: Serializer,
-        config: &DevRouterConfig,
+        max_message_bytes: usize,
+        max_queued_bytes: usize,
     ) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let outbox = Self {
             serializer,
-            max_message_bytes: config.max_message_bytes,
-            max_queued_bytes: config.max_queued_bytes,
+            max_message_bytes,
+            max_queued_bytes,
             sender,
             queued_bytes: Arc::new(AtomicUsize::new(0)),
             dismissal: Arc::new(SetOnce::new()),

@@ -10,8 +10,10 @@ use crate::value::{Map, Value};
 use crate::wamp::auth::cryptosign::{NotAKey, check_private_key};
 use crate::wamp::auth::scram::Dialect;
 use crate::wamp::auth::{Auth, Secret};
-use crate::wamp::config::{Endpoint, Reconnect, RouterConfig};
+use crate::wamp::config::{Endpoint, Reconnect, RouterConfig, TlsConfig, TlsIdentity};
 use crate::wamp::serializer::Serializer;
+use crate::wamp::transport::address::Address;
+use crate::wamp::transport::tls::is_server_name;
 
 const URI_CHECKS: [(&str, UriCheck); 2] =
     [("loose", UriCheck::Loose), ("strict", UriCheck::Strict)];
@@ -51,6 +53,12 @@ pub fn read_router(reader: &ObjectReader<'_>) -> RouterConfig {
             .filter_map(|(node, name)| serializer(reader, node, name))
             .collect();
         refuse_empty(reader, "serializers", names.is_empty());
+    }
+    set(&mut config.batched, reader.bool("batched"));
+    if let Some(tls) = reader.object("tls") {
+        config.tls = read_tls(&tls);
+        refuse_idle_tls(reader, &tls, &config.urls);
+        tls.finish();
     }
     set(&mut config.sessions, size(reader, "sessions", 1, 256));
     set(
@@ -98,6 +106,11 @@ pub fn show_router(config: &RouterConfig) -> Map {
         .iter()
         .map(|serializer| serializer.name().to_owned());
     map.insert("serializers".to_owned(), texts(names.collect()));
+    map.insert("batched".to_owned(), config.batched.into());
+    let tls = show_tls(&config.tls);
+    if !tls.is_empty() {
+        map.insert("tls".to_owned(), tls.into());
+    }
     for (key, number) in [
         ("sessions", config.sessions),
         ("max_message_bytes", config.max_message_bytes),
@@ -159,6 +172,27 @@ fn show_auth(auth: &Auth) -> Map {
     map
 }
 
+fn show_tls(tls: &TlsConfig) -> Map {
+    let identity = tls.identity.as_ref();
+    let paths = [
+        ("ca_file", tls.ca_file.as_deref()),
+        (
+            "certificate",
+            identity.map(|identity| identity.certificate.as_path()),
+        ),
+        ("key", identity.map(|identity| identity.key.as_path())),
+    ];
+    let paths = paths.into_iter().filter_map(|(key, path)| {
+        let path = path?.to_string_lossy().into_owned();
+        Some((key.to_owned(), Value::from(path)))
+    });
+    let mut map: Map = paths.collect();
+    if let Some(name) = &tls.server_name {
+        map.insert("server_name".to_owned(), name.as_str().into());
+    }
+    map
+}
+
 /// Writes a duration as documents have it, for example `1500ms` or `5s`.
 pub fn show_duration(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
@@ -169,22 +203,16 @@ pub fn show_duration(duration: Duration) -> String {
 }
 
 fn endpoint(reader: &ObjectReader<'_>, node: &Node, url: &str) -> Option<Endpoint> {
-    let location = || reader.document().location(node.id);
-    let scheme = url.split(':').next().unwrap_or_default();
-    let refusal = match scheme {
-        "ws" if http::Uri::try_from(url).is_ok_and(|uri| uri.host().is_some()) => {
-            return Some(Endpoint::from(url));
+    match Address::parse(url) {
+        Ok(_) => Some(Endpoint::from(url)),
+        Err(error) => {
+            let location = reader.document().location(node.id);
+            let message = format!("not a router's URL: {error}");
+            let finding = Diagnostic::error(Code::RouterUrl, location, message);
+            reader.push(finding.with_hint(error.hint()));
+            None
         }
-        "wss" | "tcp" | "tcps" | "unix" => {
-            let message = format!("`{scheme}` routers are not built yet");
-            Diagnostic::error(Code::NotBuilt, location(), message)
-                .with_hint("use a `ws://` listener of the router")
-        }
-        _ => Diagnostic::error(Code::RouterUrl, location(), "not a router's URL")
-            .with_hint("for example `ws://127.0.0.1:8080/ws`"),
-    };
-    reader.push(refusal);
-    None
+    }
 }
 
 fn serializer(reader: &ObjectReader<'_>, node: &Node, name: &str) -> Option<Serializer> {
@@ -286,21 +314,62 @@ fn read_secret(
     if reader.get(here).is_some() {
         return reader.refuse_value(node, &format!("there is `{here}` as well: which is it?"));
     }
-    let path = reader.text(in_file)?;
-    if path.is_empty() {
-        return reader.refuse_value(node, "expected a path");
-    }
-    Some(Secret::file(folder_of(reader, node).join(path)))
+    path(reader, in_file).map(Secret::file)
 }
 
-/// Returns where a relative path begins: at the folder of the file that it stands in, else, from a
-/// variable or a flag, where the program was started.
-fn folder_of(reader: &ObjectReader<'_>, node: &Node) -> PathBuf {
+fn read_tls(reader: &ObjectReader<'_>) -> TlsConfig {
+    let server_name = reader.text("server_name").and_then(|name| {
+        if is_server_name(name) {
+            return Some(name.to_owned());
+        }
+        let node = reader.get("server_name")?;
+        reader.refuse_value(node, "expected a DNS name or an IP address")
+    });
+    let [certificate, key] = ["certificate", "key"].map(|key| path(reader, key));
+    let identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsIdentity { certificate, key }),
+        _ => {
+            // Each is of no use without the other.
+            for (one, other) in [("certificate", "key"), ("key", "certificate")] {
+                if reader.get(one).is_some() {
+                    reader.required(other);
+                }
+            }
+            None
+        }
+    };
+    TlsConfig {
+        ca_file: path(reader, "ca_file"),
+        identity,
+        server_name,
+    }
+}
+
+/// Reads a path; a relative one begins at the folder of the file it stands in. One that came from a
+/// variable begins where the program was started.
+fn path(reader: &ObjectReader<'_>, key: &'static str) -> Option<PathBuf> {
+    let text = reader.text(key)?;
+    let node = reader.get(key)?;
+    if text.is_empty() {
+        return reader.refuse_value(node, "expected a path");
+    }
     let document = reader.document();
     let file = document.location(node.id).file;
-    let file = file.filter(|file| Some(file.as_str()) == document.file());
-    let folder = file.as_deref().and_then(|file| Path::new(file).parent());
-    folder.unwrap_or(Path::new("")).to_owned()
+    let folder = file
+        .as_deref()
+        .filter(|file| Some(*file) == document.file())
+        .and_then(|file| Path::new(file).parent());
+    Some(folder.unwrap_or(Path::new("")).join(text))
+}
+
+/// Warns of a `tls` that no URL makes use of: often the scheme is what was forgotten.
+fn refuse_idle_tls(router: &ObjectReader<'_>, tls: &ObjectReader<'_>, urls: &[Endpoint]) {
+    if urls.iter().any(Endpoint::is_secure) {
+        return;
+    }
+    let location = router.document().location_of_key(tls.node().id);
+    let message = "`tls` means nothing here: no URL is `wss://` or `tcps://`";
+    router.push(Diagnostic::warning(Code::IgnoredKey, location, message));
 }
 
 fn read_reconnect(reader: &ObjectReader<'_>) -> Reconnect {

@@ -3,6 +3,7 @@
 //! Plain data with the defaults of the reference; whoever reads a configuration builds it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use futures_util::future::BoxFuture;
 use crate::uri::UriCheck;
 use crate::wamp::auth::Auth;
 use crate::wamp::serializer::Serializer;
+use crate::wamp::transport::address::Address;
 use crate::wamp::transport::{ConnectError, Transport};
 
 /// The `router` object of a realm, read and checked.
@@ -21,6 +23,11 @@ pub struct RouterConfig {
     pub urls: Vec<Endpoint>,
     /// The serializers that are offered, the best first.
     pub serializers: Vec<Serializer>,
+    /// Whether WebSocket routers are offered to take several messages in one frame; those that do
+    /// not know how take them one by one.
+    pub batched: bool,
+    /// How `wss://` and `tcps://` routers are verified, and what we show them.
+    pub tls: TlsConfig,
     /// Long-lived sessions that a pool keeps; at least 1.
     pub sessions: usize,
     /// The largest message that is written or read. Larger ones fail as
@@ -32,9 +39,10 @@ pub struct RouterConfig {
     /// How the client proves who it is.
     pub auth: Auth,
     /// Time between two pings; two without an answer end the session, and so do two in which the
-    /// router takes no data. `None`: no pings, and a router that is silent is never given up.
+    /// router takes no data. RawSocket has no pings: there the system probes the connection as
+    /// often. `None`: neither, and a router that is silent is never given up.
     pub heartbeat: Option<Duration>,
-    /// Longest time from the first packet to WELCOME, for each address tried.
+    /// Longest time from the first packet to WELCOME, TLS included, for each address tried.
     pub connect_timeout: Duration,
     /// Waits between attempts to reach the router.
     pub reconnect: Reconnect,
@@ -47,6 +55,8 @@ impl Default for RouterConfig {
         Self {
             urls: Vec::new(),
             serializers: vec![Serializer::Msgpack, Serializer::Cbor, Serializer::Json],
+            batched: false,
+            tls: TlsConfig::default(),
             sessions: 2,
             max_message_bytes: 16 * 1024 * 1024,
             max_in_flight: 1024,
@@ -57,6 +67,26 @@ impl Default for RouterConfig {
             uri_check: UriCheck::Loose,
         }
     }
+}
+
+/// The `tls` object of a router. The files are PEM and are read anew for each connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The issuers whose certificates are trusted, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What is shown to a router that asks who we are.
+    pub identity: Option<TlsIdentity>,
+    /// The name that the router's certificate must be for, in place of the URL's host.
+    pub server_name: Option<String>,
+}
+
+/// A client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// The file of the certificate, with those between it and its issuer.
+    pub certificate: PathBuf,
+    /// The file of its private key, not encrypted.
+    pub key: PathBuf,
 }
 
 /// Waits between attempts, with full jitter: a random time up to `min`, doubled at each failure up
@@ -101,6 +131,14 @@ impl Endpoint {
         Endpoint::InProcess {
             name: name.into(),
             connect: Arc::new(connect),
+        }
+    }
+
+    /// Returns whether the connection is TLS.
+    pub fn is_secure(&self) -> bool {
+        match self {
+            Endpoint::Url(url) => Address::parse(url).is_ok_and(|address| address.is_secure()),
+            Endpoint::InProcess { .. } => false,
         }
     }
 }

@@ -262,9 +262,7 @@ async fn open(
         source: Arc::new(source),
     };
     let transport = match endpoint {
-        Endpoint::Url(url) => {
-            transport::connect(url, &config.serializers, config.max_message_bytes, limit).await
-        }
+        Endpoint::Url(url) => transport::connect(url, config).await,
         Endpoint::InProcess { connect, .. } => timeout(limit, connect())
             .await
             .unwrap_or(Err(transport::ConnectError::Timeout(limit))),

@@ -1,21 +1,37 @@
 //! One connection that carries whole frames, each with one WAMP message.
 //!
-//! `websocket.rs` speaks to routers (and serves clients of the embedded one), `memory.rs` joins two
-//! ends in this process through the same bytes. A transport knows nothing of sessions: whoever owns
-//! it decides what to answer, when to ping and when to leave.
+//! ```text
+//! address    what a router's URL means
+//! websocket  frames are WebSocket messages, or batch.rs: several in one
+//! rawsocket  frames with a length before them
+//!   stream   the bytes below both: TCP, tls.rs over it, or a Unix domain socket
+//! memory     two ends in this process, through the same frames
+//! ```
+//!
+//! WebSocket and RawSocket speak to routers, and serve the clients of the embedded one. A transport
+//! knows nothing of sessions: whoever owns it decides what to answer, when to ping and when to leave.
 //!
 //! The owner takes it apart into a reader and a writer and must drive both at once, in one task or
 //! two: a peer that waits until we have read before it reads itself would else block us for ever.
 
+pub mod address;
+pub mod batch;
 pub mod memory;
-pub mod websocket;
+pub mod rawsocket;
+mod stream;
+pub mod tls;
+mod websocket;
 
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::{TcpStream, UnixStream};
 
+use crate::wamp::config::RouterConfig;
 use crate::wamp::serializer::Serializer;
+use address::{Address, UrlError};
+use tls::TlsError;
 
 /// An open connection that has agreed on a serializer.
 #[derive(Debug)]
@@ -32,6 +48,7 @@ pub struct FrameReader(ReaderKind);
 #[derive(Debug)]
 enum ReaderKind {
     WebSocket(websocket::Reader),
+    RawSocket(rawsocket::Reader),
     Memory(memory::Reader),
 }
 
@@ -46,6 +63,7 @@ pub struct FrameWriter {
 #[derive(Debug)]
 enum WriterKind {
     WebSocket(websocket::Writer),
+    RawSocket(rawsocket::Writer),
     Memory(memory::Writer),
 }
 
@@ -63,26 +81,50 @@ pub enum Incoming {
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL is none, or lacks a host.
+    /// The URL is not one of a router.
     #[error("not a usable router URL: {0}")]
-    Url(String),
-    /// The URL's scheme is not one of ours.
-    #[error("scheme `{0}` is not supported yet: use ws://")]
-    Scheme(String),
+    Url(#[from] UrlError),
     /// No connection and no handshake within the time given.
     #[error("no connection within {0:?}")]
     Timeout(Duration),
-    /// The host does not resolve, refuses, or cannot be reached.
+    /// The host does not resolve, refuses, or cannot be reached; or there is no such socket.
     #[error("{0}")]
     Unreachable(#[source] io::Error),
+    /// There is no TLS connection.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The server answers HTTP, but not by opening a WebSocket.
     #[error("the server answered HTTP status {0} instead of opening a WebSocket")]
     Refused(u16),
-    /// The server speaks none of the serializers that were offered.
+    /// The server speaks none of the serializers that were offered by WebSocket.
     #[error("the server accepts none of the subprotocols {0}")]
     Subprotocol(String),
-    /// The handshake broke off.
-    #[error("WebSocket handshake: {0}")]
+    /// The router speaks none of the serializers that were tried by RawSocket.
+    #[error("the router accepts none of the serializers {0}")]
+    Serializer(String),
+    /// The router closed each connection at the handshake, as some do with serializers that they do
+    /// not speak.
+    #[error("the router closed the connection at the RawSocket handshake, with each of {0}")]
+    Unanswered(String),
+    /// The router refuses the RawSocket handshake.
+    #[error("the router refuses the RawSocket handshake: {0}")]
+    RawSocket(#[source] rawsocket::Refusal),
+    /// The handshake broke off, or what answers speaks another protocol.
+    #[error("handshake: {0}")]
+    Handshake(String),
+}
+
+/// Why a client's connection did not become a transport.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The client did not finish its handshake in time.
+    #[error("no handshake within {0:?}")]
+    Timeout(Duration),
+    /// The client offers no serializer that we accept; it was told so, by status 400 or error 1.
+    #[error("the client offers none of our serializers")]
+    Subprotocol,
+    /// The client speaks neither WebSocket nor RawSocket, or the connection broke off.
+    #[error("handshake: {0}")]
     Handshake(String),
 }
 
@@ -130,11 +172,11 @@ fn reason_suffix(reason: &str) -> String {
     }
 }
 
-/// Opens a connection to a router.
+/// Opens a connection to a router, at a URL that [`Address`] reads.
 ///
-/// `url` is `ws://host[:port][/path]`. The `serializers` are offered in order; the server chooses.
-/// No message longer than `max_message_bytes` is accepted or sent. `timeout` covers name
-/// resolution, connection and handshake together.
+/// The configured serializers are offered in order; the server chooses. No message longer than
+/// `max_message_bytes` is sent, and none accepted (by RawSocket: than the next power of two).
+/// `connect_timeout` covers name resolution, connection, TLS and handshake together.
 ///
 /// # Errors
 ///
@@ -143,22 +185,75 @@ fn reason_suffix(reason: &str) -> String {
 /// # Cancel safety
 ///
 /// Dropping the future drops the connection.
-pub async fn connect(
-    url: &str,
+pub async fn connect(url: &str, config: &RouterConfig) -> Result<Transport, ConnectError> {
+    let opening = async {
+        match Address::parse(url)? {
+            Address::WebSocket { url, host } => {
+                let stream = stream::dial(&host, config).await?;
+                websocket::connect(url, stream, config).await
+            }
+            Address::Tcp(host) => rawsocket::connect(|| stream::dial(&host, config), config).await,
+            Address::Unix(path) => rawsocket::connect(|| stream::dial_unix(&path), config).await,
+        }
+    };
+    let timeout = config.connect_timeout;
+    tokio::time::timeout(timeout, opening)
+        .await
+        .unwrap_or(Err(ConnectError::Timeout(timeout)))
+}
+
+/// Serves one client's handshake, by WebSocket or RawSocket: the first byte tells them apart.
+///
+/// Of what the client offers, the first that is in `serializers` wins.
+///
+/// # Errors
+///
+/// See [`AcceptError`].
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the connection.
+pub async fn accept(
+    stream: TcpStream,
     serializers: &[Serializer],
     max_message_bytes: usize,
     timeout: Duration,
-) -> Result<Transport, ConnectError> {
-    match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("ws") => {
-            let opening = websocket::connect(url, serializers, max_message_bytes);
-            tokio::time::timeout(timeout, opening)
-                .await
-                .unwrap_or(Err(ConnectError::Timeout(timeout)))
+) -> Result<Transport, AcceptError> {
+    let opening = async {
+        let broken = |error: io::Error| AcceptError::Handshake(error.to_string());
+        stream::prepare(&stream, None).map_err(broken)?;
+        let mut first = [0];
+        stream.peek(&mut first).await.map_err(broken)?;
+        if first == [rawsocket::MAGIC] {
+            rawsocket::accept(stream, serializers, max_message_bytes).await
+        } else {
+            websocket::accept(stream, serializers, max_message_bytes).await
         }
-        Some(scheme) => Err(ConnectError::Scheme(scheme.to_owned())),
-        None => Err(ConnectError::Url("it has no scheme".to_owned())),
-    }
+    };
+    tokio::time::timeout(timeout, opening)
+        .await
+        .unwrap_or(Err(AcceptError::Timeout(timeout)))
+}
+
+/// Serves one client's RawSocket handshake on a Unix domain socket.
+///
+/// # Errors
+///
+/// See [`AcceptError`].
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the connection.
+pub async fn accept_unix(
+    stream: UnixStream,
+    serializers: &[Serializer],
+    max_message_bytes: usize,
+    timeout: Duration,
+) -> Result<Transport, AcceptError> {
+    let opening = rawsocket::accept(stream, serializers, max_message_bytes);
+    tokio::time::timeout(timeout, opening)
+        .await
+        .unwrap_or(Err(AcceptError::Timeout(timeout)))
 }
 
 impl Transport {
@@ -205,6 +300,7 @@ impl FrameReader {
     pub async fn next(&mut self) -> Option<Result<Incoming, TransportError>> {
         match &mut self.0 {
             ReaderKind::WebSocket(reader) => reader.next().await,
+            ReaderKind::RawSocket(reader) => reader.next().await,
             ReaderKind::Memory(reader) => reader.next().await.map(Ok),
         }
     }
@@ -237,10 +333,23 @@ impl FrameWriter {
         self.unflushed_bytes += message.len();
         match &mut self.kind {
             WriterKind::WebSocket(writer) => writer.feed(message),
+            WriterKind::RawSocket(writer) => {
+                writer.feed(&message);
+                Ok(())
+            }
             WriterKind::Memory(writer) => {
                 writer.feed(message);
                 Ok(())
             }
+        }
+    }
+
+    /// Returns whether a peer may be asked for life by [`ping`](Self::ping). On RawSocket some
+    /// routers, Crossbar.io among them, end the connection when asked; there the system watches it.
+    pub fn may_ping(&self) -> bool {
+        match &self.kind {
+            WriterKind::WebSocket(_) | WriterKind::Memory(_) => true,
+            WriterKind::RawSocket(_) => false,
         }
     }
 
@@ -252,6 +361,10 @@ impl FrameWriter {
     pub fn ping(&mut self) -> Result<(), TransportError> {
         match &mut self.kind {
             WriterKind::WebSocket(writer) => writer.ping(),
+            WriterKind::RawSocket(writer) => {
+                writer.ping();
+                Ok(())
+            }
             WriterKind::Memory(writer) => {
                 writer.ping();
                 Ok(())
@@ -271,6 +384,7 @@ impl FrameWriter {
     pub async fn flush(&mut self) -> Result<(), TransportError> {
         match &mut self.kind {
             WriterKind::WebSocket(writer) => writer.flush().await?,
+            WriterKind::RawSocket(writer) => writer.flush().await?,
             WriterKind::Memory(writer) => writer.flush().await?,
         }
         self.unflushed_bytes = 0;
@@ -290,6 +404,7 @@ impl FrameWriter {
     pub async fn close(&mut self) -> Result<(), TransportError> {
         match &mut self.kind {
             WriterKind::WebSocket(writer) => writer.close().await,
+            WriterKind::RawSocket(writer) => writer.close().await,
             WriterKind::Memory(writer) => writer.close().await,
         }
     }

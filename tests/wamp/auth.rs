@@ -15,10 +15,9 @@ use wampgate::wamp::config::{Endpoint, RouterConfig};
 use wampgate::wamp::error::{SessionError, chain};
 use wampgate::wamp::message::Message;
 use wampgate::wamp::serializer::Serializer;
-use wampgate::wamp::transport;
 
 use crate::fake_router::{self, FakeRouter, LONG};
-use crate::peer::{HELLO, PATIENCE, Peer, REALM, config, uri};
+use crate::peer::{HELLO, PATIENCE, Peer, REALM, config, connect, uri};
 
 /// A router whose realm has users.
 fn guarded() -> Router {
@@ -72,10 +71,7 @@ async fn join(url: &str, auth: Auth) -> Result<Client, SessionError> {
 
 /// A peer over a socket, which has said nothing yet.
 async fn dial(url: &str) -> Peer {
-    let transport = transport::connect(url, &[Serializer::Json], 1 << 20, PATIENCE)
-        .await
-        .unwrap();
-    Peer::new(transport)
+    Peer::new(connect(url, Serializer::Json).await)
 }
 
 fn hello(details: &str) -> String {

@@ -17,7 +17,7 @@ use wampgate::wamp::id::{RequestId, SessionId};
 use wampgate::wamp::message::{Message, Payload};
 use wampgate::wamp::serializer::{Reading, Serializer};
 use wampgate::wamp::transport::{
-    ConnectError, FrameReader, FrameWriter, Incoming, Transport, memory, websocket,
+    self, ConnectError, FrameReader, FrameWriter, Incoming, Transport, memory,
 };
 
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -72,7 +72,7 @@ impl FakeRouter {
         tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let accepted =
-                    websocket::accept(stream, &Serializer::ALL, MAX_MESSAGE_BYTES, LONG).await;
+                    transport::accept(stream, &Serializer::ALL, MAX_MESSAGE_BYTES, LONG).await;
                 if let Ok(transport) = accepted
                     && sender.send(transport).is_err()
                 {

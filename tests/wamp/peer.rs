@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::uri::{Uri, UriCheck};
+use wampgate::wamp::config::RouterConfig;
 use wampgate::wamp::message::Message;
 use wampgate::wamp::serializer::{Reading, Serializer};
 use wampgate::wamp::transport::{self, FrameReader, FrameWriter, Incoming, Transport};
@@ -41,6 +42,16 @@ pub(crate) struct Peer {
     pub(crate) session: u64,
 }
 
+/// Opens a connection on which nothing is said yet.
+pub(crate) async fn connect(url: &str, serializer: Serializer) -> Transport {
+    let config = RouterConfig {
+        serializers: vec![serializer],
+        connect_timeout: PATIENCE,
+        ..RouterConfig::default()
+    };
+    transport::connect(url, &config).await.unwrap()
+}
+
 impl Peer {
     pub(crate) fn new(transport: Transport) -> Self {
         let serializer = transport.serializer();
@@ -62,10 +73,7 @@ impl Peer {
 
     /// Joins the test realm through a socket.
     pub(crate) async fn dial(url: &str, serializer: Serializer) -> Self {
-        let transport = transport::connect(url, &[serializer], 1 << 24, PATIENCE)
-            .await
-            .unwrap();
-        let mut peer = Self::new(transport);
+        let mut peer = Self::new(connect(url, serializer).await);
         peer.greet().await;
         peer
     }

@@ -419,6 +419,9 @@ impl Task {
         if stalled >= period * MAX_UNANSWERED_PINGS {
             return Err(SessionError::Stalled(stalled));
         }
+        if !self.outbox.writer.may_ping() {
+            return Ok(());
+        }
         if self.unanswered_pings >= MAX_UNANSWERED_PINGS {
             return Err(SessionError::Unresponsive(self.unanswered_pings));
         }

@@ -1,19 +1,18 @@
 //! WAMP over WebSocket, from either end; the only file that knows the WebSocket library.
 //!
-//! Reference: WAMP Basic Profile, "WebSocket Transport"; RFC 6455.
+//! Reference: WAMP Basic Profile, "WebSocket Transport"; Advanced Profile, "Message Batching";
+//! RFC 6455.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{Sink, Stream};
+use futures_util::{Sink, Stream as _};
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -22,77 +21,88 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::{ConnectError, Incoming, ReaderKind, Transport, TransportError, WriterKind};
+use super::address::UrlError;
+use super::batch::{self, Packer, Splitter};
+use super::stream::{BoxStream, Stream};
+use super::{
+    AcceptError, ConnectError, Incoming, ReaderKind, Transport, TransportError, WriterKind, tls,
+};
+use crate::wamp::config::RouterConfig;
 use crate::wamp::serializer::Serializer;
 
 /// Read at once from a socket; allocated per connection, of which an embedded router has many.
 const READ_BUFFER_BYTES: usize = 32 * 1024;
 
-const DEFAULT_PORT: u16 = 80;
+/// What ends the name of a subprotocol that packs several messages into one frame.
+const BATCHED: &str = ".batched";
 
-/// Why a client's connection did not become a transport.
-#[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
-    /// The client did not finish its handshake in time.
-    #[error("no handshake within {0:?}")]
-    Timeout(Duration),
-    /// The client offers no serializer that we accept; it was told so by status 400.
-    #[error("the client offers none of our subprotocols")]
-    Subprotocol,
-    /// The client does not speak WebSocket, or the connection broke off.
-    #[error("WebSocket handshake: {0}")]
-    Handshake(String),
+/// What both ends agree on in the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Subprotocol {
+    serializer: Serializer,
+    is_batched: bool,
 }
 
-/// Opens a connection; the caller sets the deadline.
+impl Subprotocol {
+    fn from_name(name: &str) -> Option<Self> {
+        let plain = name.strip_suffix(BATCHED);
+        Some(Self {
+            serializer: Serializer::from_subprotocol(plain.unwrap_or(name))?,
+            is_batched: plain.is_some(),
+        })
+    }
+
+    fn name(self) -> String {
+        let suffix = if self.is_batched { BATCHED } else { "" };
+        format!("{}{suffix}", self.serializer.subprotocol())
+    }
+
+    fn header(self) -> HeaderValue {
+        HeaderValue::try_from(self.name()).expect("letters, digits and dots")
+    }
+}
+
+/// Opens a WebSocket on a stream; the caller sets the deadline.
 pub(super) async fn connect(
-    url: &str,
-    serializers: &[Serializer],
-    max_message_bytes: usize,
+    url: Uri,
+    stream: BoxStream,
+    config: &RouterConfig,
 ) -> Result<Transport, ConnectError> {
-    let uri: Uri = url
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| ConnectError::Url(error.to_string()))?;
-    let host = uri
-        .host()
-        .filter(|host| !host.is_empty())
-        .ok_or_else(|| ConnectError::Url("it has no host".to_owned()))?;
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let port = uri.port_u16().unwrap_or(DEFAULT_PORT);
-
-    let offered = serializers
+    // The batched form of each before its plain one, for routers that do not know it.
+    let forms = if config.batched {
+        &[true, false][..]
+    } else {
+        &[false]
+    };
+    let offers: Vec<Subprotocol> = config
+        .serializers
         .iter()
-        .map(|serializer| serializer.subprotocol())
-        .collect::<Vec<_>>()
-        .join(", ");
-    let mut request = uri
+        .flat_map(|serializer| {
+            forms.iter().map(|is_batched| Subprotocol {
+                serializer: *serializer,
+                is_batched: *is_batched,
+            })
+        })
+        .collect();
+    let names: Vec<String> = offers.iter().map(|offer| offer.name()).collect();
+    let names = names.join(", ");
+    let mut request = url
         .into_client_request()
-        .map_err(|error| ConnectError::Url(error.to_string()))?;
+        .map_err(|error| UrlError::Syntax(error.to_string()))?;
     let header =
-        HeaderValue::from_str(&offered).map_err(|_| ConnectError::Subprotocol(offered.clone()))?;
+        HeaderValue::from_str(&names).map_err(|_| ConnectError::Subprotocol(names.clone()))?;
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, header);
-
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(ConnectError::Unreachable)?;
-    // A batch is one write already; waiting for more would only delay a call.
-    stream
-        .set_nodelay(true)
-        .map_err(ConnectError::Unreachable)?;
     let (stream, response) = tokio_tungstenite::client_async_with_config(
         request,
         stream,
-        Some(config(max_message_bytes)),
+        Some(limits(config.max_message_bytes)),
     )
     .await
     .map_err(|error| match error {
         Error::Http(response) => ConnectError::Refused(response.status().as_u16()),
-        Error::Io(cause) => ConnectError::Unreachable(cause),
+        Error::Io(cause) => tls::failed(cause),
         Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
-            ConnectError::Subprotocol(offered.clone())
+            ConnectError::Subprotocol(names.clone())
         }
         other => ConnectError::Handshake(other.to_string()),
     })?;
@@ -100,44 +110,33 @@ pub(super) async fn connect(
         .headers()
         .get(SEC_WEBSOCKET_PROTOCOL)
         .and_then(|name| name.to_str().ok())
-        .and_then(Serializer::from_subprotocol)
-        .filter(|serializer| serializers.contains(serializer))
-        .ok_or(ConnectError::Subprotocol(offered))?;
-    Ok(transport(stream, chosen, max_message_bytes))
+        .and_then(Subprotocol::from_name)
+        .filter(|chosen| offers.contains(chosen))
+        .ok_or(ConnectError::Subprotocol(names))?;
+    Ok(transport(stream, chosen, config.max_message_bytes))
 }
 
-/// Serves one client's handshake: of the subprotocols that it offers, the first in `serializers`
-/// wins.
-///
-/// # Errors
-///
-/// See [`AcceptError`].
-///
-/// # Cancel safety
-///
-/// Dropping the future drops the connection.
-pub async fn accept(
-    stream: TcpStream,
+/// Serves one client's handshake; the caller sets the deadline. Of the subprotocols that the client
+/// offers, the first of a serializer in `serializers` wins, batched or not.
+pub(super) async fn accept(
+    stream: impl Stream + 'static,
     serializers: &[Serializer],
     max_message_bytes: usize,
-    timeout: Duration,
 ) -> Result<Transport, AcceptError> {
-    stream
-        .set_nodelay(true)
-        .map_err(|error| AcceptError::Handshake(error.to_string()))?;
+    let stream: BoxStream = Box::new(stream);
     let mut chosen = None;
     #[expect(
         clippy::result_large_err,
         reason = "the library fixes the error's type, and it is made once per refused client"
     )]
     let choose = |request: &Request, mut response: Response| {
-        chosen = offered(request.headers()).find(|offer| serializers.contains(offer));
+        chosen = offered(request.headers()).find(|offer| serializers.contains(&offer.serializer));
         match chosen {
-            Some(serializer) => {
-                response.headers_mut().insert(
-                    SEC_WEBSOCKET_PROTOCOL,
-                    HeaderValue::from_static(serializer.subprotocol()),
-                );
+            Some(subprotocol) => {
+                let header = subprotocol.header();
+                response
+                    .headers_mut()
+                    .insert(SEC_WEBSOCKET_PROTOCOL, header);
                 Ok(response)
             }
             None => {
@@ -148,51 +147,65 @@ pub async fn accept(
             }
         }
     };
-    let handshake = tokio_tungstenite::accept_hdr_async_with_config(
+    let opened = tokio_tungstenite::accept_hdr_async_with_config(
         stream,
         choose,
-        Some(config(max_message_bytes)),
-    );
-    let opened = tokio::time::timeout(timeout, handshake)
-        .await
-        .map_err(|_| AcceptError::Timeout(timeout))?;
+        Some(limits(max_message_bytes)),
+    )
+    .await;
     match (opened, chosen) {
-        (Ok(stream), Some(serializer)) => Ok(transport(stream, serializer, max_message_bytes)),
+        (Ok(stream), Some(subprotocol)) => Ok(transport(stream, subprotocol, max_message_bytes)),
         (Err(Error::Http(_)), None) | (Ok(_), None) => Err(AcceptError::Subprotocol),
         (Err(error), _) => Err(AcceptError::Handshake(error.to_string())),
     }
 }
 
-fn offered(headers: &HeaderMap) -> impl Iterator<Item = Serializer> {
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = Subprotocol> {
     headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)
         .into_iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|names| names.split(','))
-        .filter_map(|name| Serializer::from_subprotocol(name.trim()))
+        .filter_map(|name| Subprotocol::from_name(name.trim()))
 }
 
-fn config(max_message_bytes: usize) -> WebSocketConfig {
+fn limits(max_message_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(max_message_bytes))
         .max_frame_size(Some(max_message_bytes))
 }
 
+/// A whole batch, like any frame, is no longer than `max_message_bytes`: that is what routers
+/// measure, and what we do. A message in it is a little shorter.
 fn transport(
-    stream: WebSocketStream<TcpStream>,
-    serializer: Serializer,
-    max_message_bytes: usize,
+    stream: WebSocketStream<BoxStream>,
+    subprotocol: Subprotocol,
+    max_frame_bytes: usize,
 ) -> Transport {
+    let Subprotocol {
+        serializer,
+        is_batched,
+    } = subprotocol;
     let stream = Shared(Arc::new(Mutex::new(stream)));
+    let overhead = if is_batched {
+        batch::overhead_bytes(serializer)
+    } else {
+        0
+    };
+    let max_message_bytes = max_frame_bytes.saturating_sub(overhead);
     let reader = Reader {
         stream: stream.clone(),
         serializer,
+        is_batched,
+        max_message_bytes,
+        batch: None,
         has_ended: false,
     };
     let writer = Writer {
         stream,
         is_text: serializer.is_text(),
+        packer: is_batched.then(|| Packer::new(serializer, max_frame_bytes)),
     };
     Transport::new(
         serializer,
@@ -207,10 +220,10 @@ fn transport(
 /// A std mutex: it is held for one poll, which never waits. The halves wake separately, as the
 /// library keeps a waker for reading and one for writing.
 #[derive(Debug, Clone)]
-struct Shared(Arc<Mutex<WebSocketStream<TcpStream>>>);
+struct Shared(Arc<Mutex<WebSocketStream<BoxStream>>>);
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, WebSocketStream<TcpStream>> {
+    fn lock(&self) -> MutexGuard<'_, WebSocketStream<BoxStream>> {
         // A panic inside one poll leaves a socket whose next use fails by itself.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,6 +233,10 @@ impl Shared {
 pub(super) struct Reader {
     stream: Shared,
     serializer: Serializer,
+    is_batched: bool,
+    max_message_bytes: usize,
+    /// What is left of the batch that came last.
+    batch: Option<Splitter>,
     has_ended: bool,
 }
 
@@ -232,71 +249,67 @@ impl Reader {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Incoming, TransportError>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.poll_incoming(cx)).transpose();
+        self.has_ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }
+
+    /// `None` is the end.
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Incoming>, TransportError>> {
         loop {
-            if self.has_ended {
-                return Poll::Ready(None);
+            if let Some(batch) = &mut self.batch {
+                match batch.next_message()? {
+                    Some(message) => return Poll::Ready(Ok(Some(Incoming::Message(message)))),
+                    None => self.batch = None,
+                }
             }
-            let next = match Pin::new(&mut *self.stream.lock()).poll_next(cx) {
-                Poll::Ready(next) => next,
-                Poll::Pending => return Poll::Pending,
-            };
+            let next = ready!(Pin::new(&mut *self.stream.lock()).poll_next(cx));
             if matches!(next, Some(Ok(Message::Close(_)))) {
                 // Reading on is what sends the answer to a close; the owner will not read again.
                 drop(Pin::new(&mut *self.stream.lock()).poll_next(cx));
             }
-            let incoming = match next {
-                Some(Ok(message)) => self.incoming(message),
-                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => None,
-                Some(Err(error)) => Some(Err(ended(error))),
+            let payload = match next {
+                Some(Ok(Message::Text(text))) if self.serializer.is_text() => text.into(),
+                Some(Ok(Message::Binary(bytes))) if !self.serializer.is_text() => bytes,
+                Some(Ok(Message::Text(_))) => return self.wrong("text"),
+                Some(Ok(Message::Binary(_))) => return self.wrong("binary"),
+                // The library has queued the pong, and sends it when it is read from again.
+                Some(Ok(Message::Ping(_))) => return Poll::Ready(Ok(Some(Incoming::Ping))),
+                Some(Ok(Message::Pong(_))) => return Poll::Ready(Ok(Some(Incoming::Pong))),
+                Some(Ok(Message::Close(Some(frame))))
+                    if !matches!(frame.code, CloseCode::Normal | CloseCode::Away) =>
+                {
+                    return Poll::Ready(Err(TransportError::Closed {
+                        code: frame.code.into(),
+                        reason: frame.reason.as_str().to_owned(),
+                    }));
+                }
+                Some(Ok(Message::Frame(_))) => continue,
+                Some(
+                    Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed),
+                )
+                | None => return Poll::Ready(Ok(None)),
+                Some(Err(error)) => return Poll::Ready(Err(ended(error))),
             };
-            match incoming {
-                Some(Ok(None)) => {}
-                Some(Ok(Some(incoming))) => return Poll::Ready(Some(Ok(incoming))),
-                Some(Err(error)) => {
-                    self.has_ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => {
-                    self.has_ended = true;
-                    return Poll::Ready(None);
-                }
+            if !self.is_batched {
+                return Poll::Ready(Ok(Some(Incoming::Message(payload))));
             }
+            let batch = Splitter::new(self.serializer, self.max_message_bytes, payload)?;
+            self.batch = Some(batch);
         }
     }
 
-    /// Returns what a message means to the owner: `None` is the end, `Some(Ok(None))` nothing.
-    fn incoming(&self, message: Message) -> Option<Result<Option<Incoming>, TransportError>> {
-        let wrong = |found| {
-            Some(Err(TransportError::WrongFrameType {
-                found,
-                serializer: self.serializer,
-            }))
-        };
-        match message {
-            Message::Text(text) if self.serializer.is_text() => {
-                Some(Ok(Some(Incoming::Message(text.into()))))
-            }
-            Message::Binary(bytes) if !self.serializer.is_text() => {
-                Some(Ok(Some(Incoming::Message(bytes))))
-            }
-            Message::Text(_) => wrong("text"),
-            Message::Binary(_) => wrong("binary"),
-            Message::Ping(_) => {
-                // The library has queued the pong, and sends it when it is read from again.
-                Some(Ok(Some(Incoming::Ping)))
-            }
-            Message::Pong(_) => Some(Ok(Some(Incoming::Pong))),
-            Message::Close(Some(frame))
-                if !matches!(frame.code, CloseCode::Normal | CloseCode::Away) =>
-            {
-                Some(Err(TransportError::Closed {
-                    code: frame.code.into(),
-                    reason: frame.reason.as_str().to_owned(),
-                }))
-            }
-            Message::Close(_) => None,
-            Message::Frame(_) => Some(Ok(None)),
-        }
+    fn wrong(&self, found: &'static str) -> Poll<Result<Option<Incoming>, TransportError>> {
+        Poll::Ready(Err(TransportError::WrongFrameType {
+            found,
+            serializer: self.serializer,
+        }))
     }
 }
 
@@ -304,16 +317,32 @@ impl Reader {
 pub(super) struct Writer {
     stream: Shared,
     is_text: bool,
+    /// Gathers what is fed between two flushes.
+    packer: Option<Packer>,
 }
 
 impl Writer {
     pub(super) fn feed(&mut self, message: Bytes) -> Result<(), TransportError> {
+        let frame = match &mut self.packer {
+            Some(packer) => packer.push(&message),
+            None => Some(message),
+        };
+        frame.map_or(Ok(()), |frame| self.send(frame))
+    }
+
+    /// Sends what was gathered.
+    fn seal(&mut self) -> Result<(), TransportError> {
+        let batch = self.packer.as_mut().and_then(Packer::take);
+        batch.map_or(Ok(()), |batch| self.send(batch))
+    }
+
+    fn send(&mut self, frame: Bytes) -> Result<(), TransportError> {
         let message = if self.is_text {
-            let text = Utf8Bytes::try_from(message)
+            let text = Utf8Bytes::try_from(frame)
                 .map_err(|error| TransportError::Protocol(error.to_string()))?;
             Message::Text(text)
         } else {
-            Message::Binary(message)
+            Message::Binary(frame)
         };
         self.start_send(message)
     }
@@ -331,12 +360,14 @@ impl Writer {
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), TransportError> {
+        self.seal()?;
         poll_fn(|cx| Pin::new(&mut *self.stream.lock()).poll_flush(cx))
             .await
             .map_err(ended)
     }
 
     pub(super) async fn close(&mut self) -> Result<(), TransportError> {
+        self.seal()?;
         poll_fn(|cx| Pin::new(&mut *self.stream.lock()).poll_close(cx))
             .await
             .map_err(ended)
@@ -364,15 +395,26 @@ fn ended(error: Error) -> TransportError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-    use super::super::{FrameReader, FrameWriter, connect};
+    use super::super::{FrameReader, FrameWriter, accept, connect};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(10);
     const MAX: usize = 1 << 20;
+
+    fn config(serializers: &[Serializer]) -> RouterConfig {
+        RouterConfig {
+            serializers: serializers.to_vec(),
+            max_message_bytes: MAX,
+            connect_timeout: SECOND,
+            ..RouterConfig::default()
+        }
+    }
 
     async fn listener() -> (TcpListener, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -380,23 +422,24 @@ mod tests {
         (listener, url)
     }
 
-    /// Joins a client that offers one list to a server that accepts another.
+    /// Joins a client to a server that takes messages of up to `max_message_bytes`.
     async fn join(
-        offered: &[Serializer],
+        client: RouterConfig,
         accepted: &[Serializer],
+        max_message_bytes: usize,
     ) -> (
         Result<Transport, ConnectError>,
         Result<Transport, AcceptError>,
     ) {
         let (listener, url) = listener().await;
-        tokio::join!(connect(&url, offered, MAX, SECOND), async {
+        tokio::join!(connect(&url, &client), async {
             let (stream, _) = listener.accept().await.unwrap();
-            accept(stream, accepted, MAX, SECOND).await
+            accept(stream, accepted, max_message_bytes, SECOND).await
         })
     }
 
     async fn joined(serializer: Serializer) -> [(FrameReader, FrameWriter); 2] {
-        let (client, server) = join(&[serializer], &[serializer]).await;
+        let (client, server) = join(config(&[serializer]), &[serializer], MAX).await;
         [client.unwrap().split(), server.unwrap().split()]
     }
 
@@ -407,11 +450,11 @@ mod tests {
             (vec![Msgpack, Json], vec![Json, Msgpack], Msgpack),
             (vec![Cbor, Json], vec![Json, Msgpack], Json),
         ] {
-            let (client, server) = join(&offered, &accepted).await;
+            let (client, server) = join(config(&offered), &accepted, MAX).await;
             assert_eq!(client.unwrap().serializer(), chosen);
             assert_eq!(server.unwrap().serializer(), chosen);
         }
-        let (client, server) = join(&[Cbor], &[Json]).await;
+        let (client, server) = join(config(&[Cbor]), &[Json], MAX).await;
         assert!(matches!(client, Err(ConnectError::Refused(400))));
         assert!(matches!(server, Err(AcceptError::Subprotocol)));
     }
@@ -461,12 +504,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_wrong_kind_of_frame_ends_the_connection() {
-        let (listener, url) = listener().await;
-        let (client, server) =
-            tokio::join!(connect(&url, &[Serializer::Json], MAX, SECOND), async {
-                let (stream, _) = listener.accept().await.unwrap();
-                accept(stream, &[Serializer::Json], MAX, SECOND).await
-            });
+        let only = [Serializer::Json];
+        let (client, server) = join(config(&only), &only, MAX).await;
         let (mut reader, _writer) = client.unwrap().split();
         let (_server_reader, server) = server.unwrap().split();
         let WriterKind::WebSocket(mut server) = server.kind else {
@@ -487,12 +526,8 @@ mod tests {
 
     #[tokio::test]
     async fn messages_beyond_the_limit_are_neither_sent_nor_accepted() {
-        let (listener, url) = listener().await;
-        let (client, server) =
-            tokio::join!(connect(&url, &[Serializer::Msgpack], MAX, SECOND), async {
-                let (stream, _) = listener.accept().await.unwrap();
-                accept(stream, &[Serializer::Msgpack], 100, SECOND).await
-            });
+        let only = [Serializer::Msgpack];
+        let (client, server) = join(config(&only), &only, 100).await;
         let (_client_reader, mut client) = client.unwrap().split();
         let (mut server_reader, mut server) = server.unwrap().split();
         let long = Bytes::from(vec![0_u8; 101]);
@@ -520,12 +555,8 @@ mod tests {
             Some(Err(TransportError::Lost(_)))
         ));
 
-        let (listener, url) = listener().await;
-        let (client, server) =
-            tokio::join!(connect(&url, &[Serializer::Json], MAX, SECOND), async {
-                let (stream, _) = listener.accept().await.unwrap();
-                accept(stream, &[Serializer::Json], MAX, SECOND).await
-            });
+        let only = [Serializer::Json];
+        let (client, server) = join(config(&only), &only, MAX).await;
         let (mut reader, _writer) = client.unwrap().split();
         let (_server_reader, server) = server.unwrap().split();
         let WriterKind::WebSocket(mut server) = server.kind else {
@@ -548,16 +579,11 @@ mod tests {
 
     #[tokio::test]
     async fn connecting_fails_in_time_and_says_how() {
-        let json = [Serializer::Json];
-        let error = |url: &'static str| async move {
-            connect(url, &json, MAX, SECOND)
-                .await
-                .unwrap_err()
-                .to_string()
-        };
+        let json = config(&[Serializer::Json]);
+        let error = async |url| connect(url, &json).await.unwrap_err().to_string();
         assert_eq!(
-            error("wss://localhost").await,
-            "scheme `wss` is not supported yet: use ws://"
+            error("http://localhost").await,
+            "not a usable router URL: unknown scheme `http`"
         );
         assert_eq!(
             error("localhost:80").await,
@@ -573,7 +599,7 @@ mod tests {
         let (unused, url) = listener().await;
         drop(unused);
         assert!(matches!(
-            connect(&url, &json, MAX, SECOND).await,
+            connect(&url, &json).await,
             Err(ConnectError::Unreachable(_))
         ));
 
@@ -581,13 +607,20 @@ mod tests {
         let (silent, url) = listener().await;
         let short = Duration::from_millis(20);
         assert!(matches!(
-            connect(&url, &json, MAX, short).await,
+            connect(
+                &url,
+                &RouterConfig {
+                    connect_timeout: short,
+                    ..json.clone()
+                }
+            )
+            .await,
             Err(ConnectError::Timeout(_))
         ));
         drop(silent);
 
         let (http, url) = listener().await;
-        let (outcome, ()) = tokio::join!(connect(&url, &json, MAX, SECOND), async {
+        let (outcome, ()) = tokio::join!(connect(&url, &json), async {
             let (mut stream, _) = http.accept().await.unwrap();
             let mut request = [0; 2048];
             assert!(stream.read(&mut request).await.unwrap() > 0);
@@ -602,7 +635,7 @@ mod tests {
         let _client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         assert!(matches!(
-            accept(stream, &json, MAX, short).await,
+            accept(stream, &json.serializers, MAX, short).await,
             Err(AcceptError::Timeout(_))
         ));
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::value::Value;
+use wampgate::wamp::config::RouterConfig;
 use wampgate::wamp::message::Message;
 use wampgate::wamp::serializer::Serializer;
 use wampgate::wamp::transport::{self, ConnectError};
 
-use crate::peer::{HELLO, PATIENCE, Peer, config, router};
+use crate::peer::{HELLO, Peer, config, router};
 
 #[tokio::test]
 async fn joining_is_refused_with_a_reason() {
@@ -124,7 +125,7 @@ async fn shutdown_says_goodbye_and_waits_for_the_answer() {
         }
     };
     tokio::join!(router.shutdown(), polite);
-    let refused = transport::connect(&listening.url(), &Serializer::ALL, 1024, PATIENCE).await;
+    let refused = transport::connect(&listening.url(), &RouterConfig::default()).await;
     assert!(matches!(refused, Err(ConnectError::Unreachable(_))));
 }
 
