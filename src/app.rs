@@ -17,11 +17,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::devrouter::{self, RealmConfig};
 use crate::gateway::listener::{self, BindError, Drained, Listener, Serving};
 use crate::gateway::peer::TrustedProxies;
 use crate::gateway::table::{LiveTable, RouteTable};
 use crate::gateway::{self, Gateway};
-use crate::realm::Realm;
+use crate::realm::{self, Realm};
 use crate::spec::Route;
 use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
@@ -67,6 +68,24 @@ impl Plan {
             routes,
         }
     }
+}
+
+/// The role of a realm's users at the embedded router; who may do what comes with security.
+const USER_ROLE: &str = "user";
+
+/// Returns the realms of a catalog as the embedded router serves them.
+pub fn embedded_realms(catalog: &Catalog) -> Vec<RealmConfig> {
+    let user = |user: &realm::User| devrouter::User {
+        authid: user.username.clone(),
+        role: USER_ROLE.to_owned(),
+        secret: user.password.clone(),
+        is_enabled: user.enabled,
+    };
+    let realms = catalog.realms().map(|realm| RealmConfig {
+        uri: realm.uri.clone(),
+        users: realm.users.iter().map(user).collect(),
+    });
+    realms.collect()
 }
 
 /// Longest wait for calls that are still out when the listener has drained: they belong to nobody

@@ -176,6 +176,8 @@ codes! {
     RouterUrl = "R302",
     /// A duration that is not a number with a unit.
     BadDuration = "R303",
+    /// Two users of a realm with the same name, whatever its case.
+    DuplicateUser = "R304",
 }
 
 impl fmt::Display for Code {

@@ -105,6 +105,7 @@ struct Piece {
 const SECRET_KEYS: &[&str] = &[
     "secret",
     "password",
+    "password_hash",
     "private_key",
     "client_secret",
     "token",

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::run::on_runtime;
 use super::{Outcome, Outside};
-use crate::app::{App, Plan, StopSignals};
+use crate::app::{self, App, Plan, StopSignals};
 use crate::catalog::{Catalog, SourceText};
 use crate::config::{Config, Log};
 use crate::demo::{self, market::Market};
@@ -65,9 +65,8 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
         .uri
         .clone();
 
-    let realms = vec![realm.clone().into()];
     let router = Arc::new(Router::new(DevRouterConfig {
-        realms,
+        realms: app::embedded_realms(&catalog),
         ..Default::default()
     }));
     let listening = listen(&router, args.router_port).await?;

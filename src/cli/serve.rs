@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::run::on_runtime;
 use super::{Outcome, Outside};
-use crate::app::{App, Plan, StopSignals};
+use crate::app::{self, App, Plan, StopSignals};
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, DEFAULT_FILE, Override, Router, Sources};
 use crate::devrouter::{self, DevRouterConfig};
@@ -142,7 +142,10 @@ fn load(config: &Config, outside: &Outside) -> anyhow::Result<(Catalog, usize)> 
 async fn serve(config: &Config, catalog: &Catalog, errors: usize) -> anyhow::Result<Outcome> {
     let signals = StopSignals::listen().context("cannot listen for signals")?;
     let (router, sessions) = match &config.router {
-        Router::Remote(sessions) => (None, sessions.clone()),
+        Router::Remote(sessions) => {
+            warn_of_users(catalog);
+            (None, sessions.clone())
+        }
         Router::Embedded { listen, sessions } => {
             let router = embedded(catalog, *listen).await?;
             let urls = vec![router.endpoint()];
@@ -177,12 +180,20 @@ async fn serve(config: &Config, catalog: &Catalog, errors: usize) -> anyhow::Res
     Ok(Outcome::of_stop(has_stopped))
 }
 
+/// Says which realms have users who are nobody at a router elsewhere.
+fn warn_of_users(catalog: &Catalog) {
+    for realm in catalog.realms().filter(|realm| !realm.users.is_empty()) {
+        tracing::warn!(
+            realm.uri = %realm.uri,
+            "users of realm {} are not used: they are for the embedded router only so far",
+            realm.uri
+        );
+    }
+}
+
 /// Starts the embedded router with every realm of the catalog.
 async fn embedded(catalog: &Catalog, listen: SocketAddr) -> anyhow::Result<Arc<devrouter::Router>> {
-    let realms = catalog
-        .realms()
-        .map(|realm| realm.uri.clone().into())
-        .collect();
+    let realms = app::embedded_realms(catalog);
     let router = devrouter::Router::new(DevRouterConfig {
         realms,
         ..Default::default()

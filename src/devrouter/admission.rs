@@ -32,6 +32,8 @@ pub struct User {
     pub role: String,
     /// What proves it: the ticket, or the secret of `wampcra`.
     pub secret: Secret,
+    /// Whether the user may join; one who may not is treated as one that does not exist.
+    pub is_enabled: bool,
 }
 
 /// Where a client comes from.
@@ -74,7 +76,7 @@ pub(super) enum Admission {
 #[derive(Debug)]
 pub(super) struct Challenge {
     user: User,
-    /// Whether the user exists. If not, no proof is good enough.
+    /// Whether the user exists and may join. If not, no proof is good enough.
     is_known: bool,
     method: Method,
 }
@@ -141,8 +143,8 @@ impl Users {
                 "HELLO has no `authid`".to_owned(),
             ));
         };
-        let known = self.by_name.get(&fold(authid));
-        let at = known.copied().unwrap_or_else(|| {
+        let known = self.by_name.get(&fold(authid)).copied();
+        let at = known.unwrap_or_else(|| {
             usize::try_from(self.decoys.hash_one(authid) % self.all.len() as u64)
                 .expect("less than a length")
         });
@@ -158,7 +160,7 @@ impl Users {
         };
         Ok(Admission::Asked(Challenge {
             user,
-            is_known: known.is_some(),
+            is_known: known.is_some_and(|at| self.all[at].is_enabled),
             method,
         }))
     }

@@ -35,7 +35,14 @@ type Parsed<T> = Result<T, Box<Diagnostic>>;
 
 /// Keys that guard something: of two the last would win, and an empty one open what the first
 /// closes. So a duplicate of them is an error, not a warning.
-const GUARDS: &[&str] = &["security", "auth", "grants"];
+const GUARDS: &[&str] = &[
+    "security",
+    "auth",
+    "router_keys",
+    "grants",
+    "users",
+    "enabled",
+];
 
 struct Parser<'t> {
     builder: Builder<'t>,

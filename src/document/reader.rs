@@ -189,6 +189,11 @@ impl<'d> ObjectReader<'d> {
         ObjectReader::new(self.document, node, self.findings)
     }
 
+    /// Reads an item of one of the lists here, which must be a map, by a reader of its own.
+    pub fn object_at(&self, item: &'d Node) -> Option<ObjectReader<'d>> {
+        ObjectReader::new(self.document, item, self.findings)
+    }
+
     /// Reads one of some words.
     pub fn one_of<T: Copy>(&self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let node = self.get(key)?;

@@ -9,6 +9,7 @@ use crate::value::Value;
 use crate::wamp::config::RouterConfig;
 
 use super::read_router;
+use super::user::{User, read_users};
 
 /// A realm that is configured.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Realm {
     pub description: String,
     /// How its sessions are made; absent: as the gateway's default router says.
     pub router: Option<RouterConfig>,
+    /// Who may join it at the embedded router; without any, anybody may.
+    pub users: Vec<User>,
 }
 
 /// What became of one document.
@@ -41,7 +44,6 @@ const MAX_DESCRIPTION: usize = 512;
 const LATER: &[(&str, Neutral)] = &[
     ("authmethods", Neutral::DefaultMethods),
     ("security_enabled", Neutral::True),
-    ("users", Neutral::Empty),
     ("groups", Neutral::Empty),
     ("sources", Neutral::Empty),
     ("grants", Neutral::Empty),
@@ -52,8 +54,11 @@ const LATER: &[(&str, Neutral)] = &[
     ("private_keys", Neutral::Empty),
 ];
 
+/// A value that means the same as leaving its key out.
 #[derive(Debug, Clone, Copy)]
-enum Neutral {
+pub(super) enum Neutral {
+    /// There is none.
+    None,
     /// An empty list or map, or a map of such.
     Empty,
     True,
@@ -144,29 +149,47 @@ fn read_realm(document: &Document, node: &Node, findings: &Findings) -> Option<(
         router.finish();
         config
     });
-    for (key, neutral) in LATER {
-        if let Some(node) = reader.get(key)
-            && !neutral.admits(&node.to_value())
-        {
-            let message = format!("`{key}` is not built yet: it comes with the security release");
-            let location = document.location_of_key(node.id);
-            let finding = Diagnostic::error(Code::NotBuilt, location, message);
-            findings.push(finding.with_hint("leave it out"));
-        }
+    let users = read_users(&reader);
+    if let Some(node) = reader.get("users")
+        && router.is_some()
+        && !Neutral::Empty.admits(&node.to_value())
+    {
+        let message = "`users` are for the embedded router only so far, and this realm has a \
+                       `router` of its own";
+        let location = document.location_of_key(node.id);
+        let finding = Diagnostic::error(Code::NotBuilt, location, message);
+        findings.push(finding.with_hint("configure them at that router"));
     }
+    refuse_later(&reader, LATER);
     reader.finish();
     let (uri, location) = uri?;
     let realm = Realm {
         uri,
         description: description.to_owned(),
         router,
+        users,
     };
     Some((realm, location))
+}
+
+/// Reports what is there of `later` and means something.
+pub(super) fn refuse_later(reader: &ObjectReader<'_>, later: &[(&'static str, Neutral)]) {
+    for (key, neutral) in later {
+        if let Some(node) = reader.get(key)
+            && !neutral.admits(&node.to_value())
+        {
+            let message = format!("`{key}` is not built yet: it comes with the security release");
+            let location = reader.document().location_of_key(node.id);
+            let finding = Diagnostic::error(Code::NotBuilt, location, message);
+            reader.push(finding.with_hint("leave it out"));
+        }
+    }
 }
 
 impl Neutral {
     fn admits(self, value: &Value) -> bool {
         match self {
+            Neutral::None => false,
             Neutral::Empty => match value {
                 Value::List(items) => items.is_empty(),
                 Value::Map(map) => map.values().all(|value| self.admits(value)),
@@ -225,8 +248,8 @@ mod tests {
         let long = "x".repeat(513);
         let text = format!(
             r#"[{{"uri": "com..a"}}, {{"ury": "com.b"}}, {{"uri": "com.c", "description": "{long}"}},
-                {{"uri": "com.d", "router": {{"session": 2}}}}, {{"uri": "com.e", "users":
-                [{{"username": "me", "password": "hunter2"}}], "security_enabled": false}},
+                {{"uri": "com.d", "router": {{"session": 2}}}}, {{"uri": "com.e", "grants":
+                [{{"roles": "all"}}], "security_enabled": false}},
                 {{"uri": "com.f"}}, {{"uri": "com.f"}}, 5]"#
         );
         let loaded = load_texts(&[&text]).remove(0);
@@ -238,19 +261,82 @@ mod tests {
                 "D008 `description`: expected at most 512 bytes",
                 "D007 missing key `urls`",
                 "D005 unknown key `session`",
-                "D012 `users` is not built yet: it comes with the security release",
+                "D012 `grants` is not built yet: it comes with the security release",
                 "D012 `security_enabled` is not built yet: it comes with the security release",
                 "R301 realm `com.f` is there already, at r.json:4:25",
                 "D006 found integer, expected a map",
             ]
         );
-        let shown: String = loaded.findings.iter().map(|f| f.render(false)).collect();
-        assert!(!shown.contains("hunter2"), "{shown}");
         let uris: Vec<&str> = loaded
             .realms
             .iter()
             .map(|realm| realm.uri.as_str())
             .collect();
         assert_eq!(uris, ["com.f"]);
+    }
+    #[test]
+    fn users_are_read_and_their_passwords_never_shown() {
+        let loaded = load_texts(&[r#"{"uri": "com.a", "users": [
+            {"username": "Peter", "password": "hunter2!", "groups": [], "meta": {}, "aliases": []},
+            {"username": "ann", "password": "hunter2?", "enabled": false, "x-note": 1}]}"#])
+        .remove(0);
+        assert_eq!(messages(&loaded), [] as [&str; 0]);
+        let users = &loaded.realms[0].users;
+        assert_eq!(users[0].username, "peter");
+        assert!(users[0].enabled && !users[1].enabled);
+        assert!(!format!("{loaded:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_mistake_about_users_is_found() {
+        let long = "x".repeat(255);
+        let users = format!(
+            r#"[{{"username": "me", "password": "hunter2"}},
+                {{"username": "{long}", "password": "hunter2"}},
+                {{"username": "Any", "password": "hunter2"}},
+                {{"username": "ann", "password": "hunt2"}},
+                {{"username": "bob", "password": "{long}"}},
+                {{"username": "cat", "password_hash": "hunter2", "groups": ["g"]}},
+                {{"username": "dan"}},
+                {{"username": "eve", "password": "hunter2", "enbled": false}},
+                {{"username": "EVE", "password": "hunter2"}},
+                {{"password": "hunter2"}}, "fred"]"#
+        );
+        let text = format!(r#"{{"uri": "com.a", "users": {users}}}"#);
+        let loaded = load_texts(&[&text]).remove(0);
+        assert_eq!(
+            messages(&loaded),
+            [
+                "D008 `username`: expected 3 to 254 bytes",
+                "D008 `username`: expected 3 to 254 bytes",
+                "D008 `username`: the name is reserved",
+                "D008 `password`: expected 6 to 254 bytes",
+                "D008 `password`: expected 6 to 254 bytes",
+                "D012 `password_hash` is not built yet: it comes with the security release",
+                "D012 `groups` is not built yet: it comes with the security release",
+                "D007 missing key `password`",
+                "D005 unknown key `enbled`",
+                "R304 user `eve` is there already, at r.json:8:30",
+                "D007 missing key `username`",
+                "D006 found text, expected a map",
+            ]
+        );
+        assert!(loaded.realms.is_empty());
+        let shown: String = loaded.findings.iter().map(|f| f.render(false)).collect();
+        assert!(!shown.contains("hunt"), "{shown}");
+    }
+
+    #[test]
+    fn users_of_a_realm_whose_router_is_elsewhere_would_mean_nothing() {
+        let text = r#"{"uri": "com.a", "router": {"urls": ["ws://h/ws"]},
+            "users": [{"username": "ann", "password": "hunter2"}]}"#;
+        let loaded = load_texts(&[text]).remove(0);
+        assert_eq!(
+            messages(&loaded),
+            [
+                "D012 `users` are for the embedded router only so far, and this realm has a \
+                 `router` of its own"
+            ]
+        );
     }
 }

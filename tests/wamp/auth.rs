@@ -6,6 +6,8 @@ use std::time::Duration;
 use data_encoding::{BASE64, HEXLOWER};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use ring::{digest, hmac, pbkdf2};
+use wampgate::app;
+use wampgate::catalog::{Catalog, SourceText};
 use wampgate::devrouter::{DevRouterConfig, RealmConfig, Router, User};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::auth::scram::Dialect;
@@ -25,12 +27,14 @@ fn guarded() -> Router {
         authid: authid.to_owned(),
         role: role.to_owned(),
         secret: Secret::text(secret),
+        is_enabled: authid != "retired",
     };
     let realm = RealmConfig {
         uri: uri(REALM),
         users: vec![
             user("gateway", "backend", "ticket-of-gateway"),
             user("Peter", "clerk", "secret-of-peter"),
+            user("retired", "clerk", "secret-of-retired"),
         ],
     };
     Router::new(DevRouterConfig {
@@ -104,6 +108,43 @@ async fn users_join_by_ticket_and_wampcra() {
 }
 
 #[tokio::test]
+async fn the_users_of_realm_files_join_the_embedded_router() {
+    let text = format!(
+        r#"[{{"uri": "{REALM}", "users": [{{"username": "Peter", "password": "${{PASSWORD}}"}},
+            {{"username": "retired", "password": "secret-of-retired", "enabled": false}}]}},
+            {{"uri": "com.example.open"}}]"#
+    );
+    let name = "realms.json".to_owned();
+    let environment = |name: &str| (name == "PASSWORD").then(|| "secret-of-peter".to_owned());
+    let catalog = Catalog::load_folders(&[], &[SourceText { name, text }], &environment);
+    assert!(!catalog.has_errors(), "{:?}", catalog.findings());
+    let router = Router::new(DevRouterConfig {
+        realms: app::embedded_realms(&catalog),
+        ..DevRouterConfig::default()
+    });
+    let url = router.listen("127.0.0.1:0").await.unwrap().url();
+    let client = join(&url, wampcra("PETER", "secret-of-peter"))
+        .await
+        .unwrap();
+    assert_eq!(client.welcome().authid(), Some("peter"));
+    assert_eq!(client.welcome().authrole(), Some("user"));
+    for auth in [
+        ticket("retired", "secret-of-retired"),
+        ticket("peter", "${PASSWORD}"),
+        Auth::Anonymous,
+    ] {
+        assert!(join(&url, auth).await.unwrap_err().is_refusal());
+    }
+    let open = RouterConfig {
+        urls: vec![Endpoint::from(url.as_str())],
+        ..RouterConfig::default()
+    };
+    Client::connect(&uri("com.example.open"), &open)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_secret_an_unknown_user_and_nobody_are_refused() {
     let (_router, url) = listening().await;
     for (auth, reason) in [
@@ -114,6 +155,14 @@ async fn a_wrong_secret_an_unknown_user_and_nobody_are_refused() {
             "authentication_failed",
         ),
         (wampcra("peter", "wrong"), "authentication_failed"),
+        (
+            ticket("retired", "secret-of-retired"),
+            "authentication_failed",
+        ),
+        (
+            wampcra("retired", "secret-of-retired"),
+            "authentication_failed",
+        ),
         (
             wampcra("nobody", "secret-of-peter"),
             "authentication_failed",
