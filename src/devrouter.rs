@@ -28,7 +28,7 @@
 //! What it does not do: authentication other than `anonymous`, `ticket` and `wampcra`; rights, so
 //! whoever may join may do all of it, even kill other sessions; progressive invocations, sharded
 //! registrations, re-routing of calls, payloads that it cannot read (`ppt_*`), event history,
-//! testaments, revocation, reflection; links to other routers, and so `forward_for`.
+//! testaments, revocation, reflection. `forward_for` is believed of sessions in process only.
 //! Read `devrouter/connection.rs` next, then `devrouter/realm.rs`.
 
 mod admission;

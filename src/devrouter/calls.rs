@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dealer::{Call, Callee, Limit, Party, Registration, Taken, Target};
-use super::options::{is_set, unsupported};
+use super::options::is_set;
 use super::realm::{RESERVED, State, Violation, pattern};
 use crate::value::{Map, Value};
 use crate::wamp::id::{RegistrationId, RequestId, SessionId};
@@ -22,7 +22,7 @@ impl State {
             let request = caller.request;
             return Err(Violation(format!("request {request} is open already")));
         }
-        if let Some(option) = unsupported(code::CALL, options) {
+        if let Some(option) = self.unsupported(caller.session, code::CALL, options) {
             self.refuse_option(caller.session, code::CALL, caller.request, option);
             return Ok(());
         }
@@ -60,9 +60,8 @@ impl State {
         if target.is_pattern {
             details.insert("procedure".to_owned(), Value::from(procedure));
         }
-        if target.callee.discloses_caller || is_set(options, "disclose_me") {
-            self.disclose(caller.session, "caller", &mut details);
-        }
+        let is_wanted = target.callee.discloses_caller || is_set(options, "disclose_me");
+        self.disclose(caller.session, options, is_wanted, "caller", &mut details);
         let Some(callee) = self.sessions.get_mut(&target.session) else {
             // A session's registrations leave with it, so this cannot be.
             let text = "the callee is gone".to_owned();
@@ -228,7 +227,7 @@ impl State {
         options: &Map,
         procedure: &str,
     ) {
-        if let Some(option) = unsupported(code::REGISTER, options) {
+        if let Some(option) = self.unsupported(session, code::REGISTER, options) {
             return self.refuse_option(session, code::REGISTER, request, option);
         }
         let refuse = |error: &str, text: String| {

@@ -161,7 +161,7 @@ impl Connection {
                 }
             }
         };
-        let session = realm.join(session, identity, &details, outbox.clone());
+        let session = realm.join(session, identity, self.origin, &details, outbox.clone());
         Ok(Some((realm, session)))
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::broker::{Audience, Subscription};
-use super::options::{is_set, unsupported};
+use super::options::is_set;
 use super::realm::{RESERVED, Session, State, option_text, pattern};
 use super::retained::Kept;
 use crate::uri::Match;
@@ -22,7 +22,7 @@ impl State {
         options: &Map,
         topic: &str,
     ) {
-        if let Some(option) = unsupported(code::SUBSCRIBE, options) {
+        if let Some(option) = self.unsupported(session, code::SUBSCRIBE, options) {
             return self.refuse_option(session, code::SUBSCRIBE, request, option);
         }
         let pattern = match pattern(options, topic) {
@@ -71,7 +71,7 @@ impl State {
         payload: Payload,
     ) {
         let is_acknowledged = is_set(options, "acknowledge");
-        let refused = if let Some(option) = unsupported(code::PUBLISH, options) {
+        let refused = if let Some(option) = self.unsupported(session, code::PUBLISH, options) {
             Some(("wamp.error.option_not_allowed", option_text(option)))
         } else if topic.starts_with(RESERVED) {
             let text = "`wamp.` is the protocol's own".to_owned();
@@ -88,9 +88,8 @@ impl State {
         }
         let publication = new_publication();
         let mut details = Map::new();
-        if is_set(options, "disclose_me") {
-            self.disclose(session, "publisher", &mut details);
-        }
+        let is_wanted = is_set(options, "disclose_me");
+        self.disclose(session, options, is_wanted, "publisher", &mut details);
         let audience = Audience::new(session, options);
         let retained = is_set(options, "retain").then(|| (details.clone(), payload.clone()));
         self.deliver(publication, topic, details, payload, |id, session| {

@@ -6,11 +6,8 @@
 use crate::value::{Map, Value};
 use crate::wamp::message::code;
 
-/// A payload that only its endpoints understand; a part of a sharded whole; and `forward_for`, by
-/// which a router tells another for whom it asks. The specification does not have it, no router is
-/// linked to this one, and from a client it would be a claim that nothing proves: who calls is who
-/// has joined.
-const NEVER: [&str; 9] = [
+/// A payload that only its endpoints understand, and a part of a sharded whole.
+const NEVER: [&str; 8] = [
     "enc_algo",
     "enc_serializer",
     "enc_key",
@@ -18,12 +15,17 @@ const NEVER: [&str; 9] = [
     "ppt_serializer",
     "ppt_cipher",
     "ppt_keyid",
-    "forward_for",
     "rkey",
 ];
 
+/// Whom a request is made for, the first of its list. The specification does not have it; Crossbar.io
+/// believes it of anybody, and so anybody can pass for anybody there. Here only sessions of this
+/// process are believed, which are trusted as they are: the gateway's, of callers that it has
+/// authenticated. To others it is an option that this router does not serve.
+const FORWARD_FOR: &str = "forward_for";
+
 /// Returns the first option of a request that asks for what this router does not do.
-pub(super) fn unsupported(code: u64, options: &Map) -> Option<&str> {
+pub(super) fn unsupported(code: u64, options: &Map, is_trusted: bool) -> Option<&str> {
     if options.is_empty() {
         return None;
     }
@@ -40,9 +42,18 @@ pub(super) fn unsupported(code: u64, options: &Map) -> Option<&str> {
         .iter()
         .find(|(name, value)| {
             let name = name.as_str();
-            NEVER.contains(&name) || own.iter().any(|(it, plain)| *it == name && plain != *value)
+            NEVER.contains(&name)
+                || (name == FORWARD_FOR
+                    && !(is_trusted && matches!(code, code::CALL | code::PUBLISH)))
+                || own.iter().any(|(it, plain)| *it == name && plain != *value)
         })
         .map(|(name, _)| name.as_str())
+}
+
+/// Returns whom a request is made for, if not for whoever makes it; see [`unsupported`].
+pub(super) fn originator(options: &Map) -> Option<&Map> {
+    let hops = options.get(FORWARD_FOR)?.as_list()?;
+    hops.first()?.as_map()
 }
 
 /// Returns whether an option is there and true.

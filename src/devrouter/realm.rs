@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::admission::{Identity, PROVIDER, Users};
+use super::admission::{Identity, Origin, PROVIDER, Users};
 use super::broker::{Broker, Subscription};
 use super::dealer::{Dealer, Party, Registration};
 use super::directory::Directory;
-use super::options::is_set;
+use super::options::{is_set, originator, unsupported};
 use super::outbox::Outbox;
 use super::retained::Retained;
 use super::{DevRouterConfig, RealmConfig};
@@ -60,6 +60,8 @@ pub(super) struct Session {
     pub(super) authid: String,
     pub(super) authrole: String,
     authmethod: &'static str,
+    /// Whether it is of this process, and so believed when it says for whom it asks.
+    is_trusted: bool,
     pub(super) features: Features,
     pub(super) invocations: RequestIds,
 }
@@ -118,6 +120,7 @@ impl Realm {
         &self,
         id: SessionId,
         identity: Identity,
+        origin: Origin,
         hello: &Map,
         outbox: Outbox,
     ) -> SessionId {
@@ -136,6 +139,7 @@ impl Realm {
             authid,
             authrole: identity.authrole,
             authmethod: identity.authmethod,
+            is_trusted: origin == Origin::InProcess,
             features: Features::announced(hello),
             invocations: RequestIds::default(),
         };
@@ -399,14 +403,43 @@ impl State {
         Some(session)
     }
 
-    /// Tells who a session is, under the names that begin with `party`.
-    pub(super) fn disclose(&self, session: SessionId, party: &str, details: &mut Map) {
-        details.insert(party.to_owned(), Value::from(session.0));
-        if let Some(session) = self.sessions.get(&session) {
-            let (authid, authrole) = (session.authid.as_str(), session.authrole.as_str());
-            details.insert(format!("{party}_authid"), Value::from(authid));
-            details.insert(format!("{party}_authrole"), Value::from(authrole));
-        }
+    /// Tells under the names that begin with `party` from whom a request comes: whom it is made
+    /// for, if it says so, or else the session, if that `is_wanted`.
+    pub(super) fn disclose(
+        &self,
+        session: SessionId,
+        options: &Map,
+        is_wanted: bool,
+        party: &str,
+        details: &mut Map,
+    ) {
+        let [id, authid, authrole] = if let Some(originator) = originator(options) {
+            ["session", "authid", "authrole"]
+                .map(|name| originator.get(name).cloned().unwrap_or_default())
+        } else if is_wanted && let Some(member) = self.sessions.get(&session) {
+            let [authid, authrole] = [&member.authid, &member.authrole];
+            [
+                Value::from(session.0),
+                Value::from(authid.as_str()),
+                Value::from(authrole.as_str()),
+            ]
+        } else {
+            return;
+        };
+        details.insert(party.to_owned(), id);
+        details.insert(format!("{party}_authid"), authid);
+        details.insert(format!("{party}_authrole"), authrole);
+    }
+
+    /// Returns the first option of a session's request that asks for what this router does not do.
+    pub(super) fn unsupported<'a>(
+        &self,
+        session: SessionId,
+        code: u64,
+        options: &'a Map,
+    ) -> Option<&'a str> {
+        let member = self.sessions.get(&session);
+        unsupported(code, options, member.is_some_and(|it| it.is_trusted))
     }
 
     pub(super) fn refuse_call(&self, caller: Party, error: &str, text: String) {

@@ -4,10 +4,14 @@ mod bounds;
 mod calls;
 mod canceling;
 mod events;
+mod meta;
 mod patterns;
+mod progress;
 mod refusals;
+mod retained;
 mod sessions;
 mod shared;
+mod timeouts;
 
 use wampgate::devrouter::Router;
 use wampgate::wamp::serializer::Serializer;

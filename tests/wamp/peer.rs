@@ -71,6 +71,16 @@ impl Peer {
         peer
     }
 
+    /// Joins the test realm in process, as a callee that announces these features.
+    pub(crate) async fn join_as_callee(router: &Router, features: &str) -> Self {
+        let mut peer = Self::new(router.connect_in_process(Serializer::Json));
+        peer.greet_by(&format!(
+            r#"[1,"{REALM}",{{"roles":{{"callee":{{"features":{features}}}}}}}]"#
+        ))
+        .await;
+        peer
+    }
+
     /// Joins the test realm through a socket.
     pub(crate) async fn dial(url: &str, serializer: Serializer) -> Self {
         let mut peer = Self::new(connect(url, serializer).await);
@@ -79,7 +89,11 @@ impl Peer {
     }
 
     pub(crate) async fn greet(&mut self) {
-        self.tell(HELLO).await;
+        self.greet_by(HELLO).await;
+    }
+
+    async fn greet_by(&mut self, hello: &str) {
+        self.tell(hello).await;
         match self.hear().await {
             Some(Message::Welcome { session, .. }) => self.session = session.0,
             other => panic!("no WELCOME: {other:?}"),

@@ -90,3 +90,121 @@ async fn connections_are_bounded() {
     assert!(second.hear().await.is_none());
     drop(first);
 }
+
+/// How much the in-process transport takes on the way to a peer that does not read: its channel of
+/// 256 frames, and what the connection has taken out of the queue to write it.
+const ON_THE_WAY: usize = 300;
+
+const QUEUED_BYTES: usize = 1 << 20;
+const PAYLOAD_BYTES: usize = 16 << 10;
+
+/// What may have been said to a silent peer when it is dropped.
+const MOST: usize = ON_THE_WAY + QUEUED_BYTES / PAYLOAD_BYTES;
+
+/// A router, somebody who watches who leaves and says what is said, and the payload to say it with.
+async fn flood() -> (Router, Peer, String) {
+    let router = Router::new(DevRouterConfig {
+        max_queued_bytes: QUEUED_BYTES,
+        ..config()
+    });
+    let mut watcher = Peer::join(&router, Serializer::Json).await;
+    watcher
+        .asks(r#"[32,1,{},"wamp.session.on_leave"]"#, "[33,1,1]")
+        .await;
+    (router, watcher, "x".repeat(PAYLOAD_BYTES))
+}
+
+/// Whether the message tells that a session has left.
+fn tells_of(message: Option<Message>, session: u64) -> bool {
+    match message {
+        Some(Message::Event { payload, .. }) => {
+            assert_eq!(payload.args()[0], Value::from(session));
+            true
+        }
+        Some(_) => false,
+        None => panic!("dropped who reads"),
+    }
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_its_events_is_dropped_before_they_pile_up() {
+    for options in [r#"{"match":"prefix"}"#, r#"{"match":"wildcard"}"#, "{}"] {
+        let (router, mut watcher, text) = flood().await;
+        let mut silent = Peer::join(&router, Serializer::Json).await;
+        silent
+            .asks(&format!(r#"[32,1,{options},"a.b"]"#), "[33,1,2]")
+            .await;
+        let publish = format!(r#"[16,2,{{"acknowledge":true}},"a.b",["{text}"]]"#);
+        let mut published = 0;
+        loop {
+            watcher.tell(&publish).await;
+            published += 1;
+            if tells_of(watcher.hear().await, silent.session) {
+                break;
+            }
+            assert!(published <= MOST, "{options}: {published} events");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_its_parts_is_dropped_and_the_callee_stopped() {
+    let (router, mut watcher, text) = flood().await;
+    let mut callee = Peer::join_as_callee(
+        &router,
+        r#"{"call_canceling":true,"progressive_call_results":true}"#,
+    )
+    .await;
+    callee.asks(r#"[64,1,{},"a.parts"]"#, "[65,1,1]").await;
+    let mut silent = Peer::join(&router, Serializer::Json).await;
+    silent
+        .tell(r#"[48,1,{"receive_progress":true},"a.parts"]"#)
+        .await;
+    callee.hears(r#"[68,1,1,{"receive_progress":true}]"#).await;
+    let part = format!(r#"[70,1,{{"progress":true}},["{text}"]]"#);
+    let mut sent = 0;
+    loop {
+        callee.tell(&part).await;
+        sent += 1;
+        // Answered, so that it is known to be read; or told to stop.
+        callee.tell("[34,9,9]").await;
+        if let Some(Message::Interrupt { .. }) = callee.hear().await {
+            break;
+        }
+        assert!(sent <= MOST, "{sent} parts");
+    }
+    assert!(tells_of(watcher.hear().await, silent.session));
+}
+
+#[tokio::test]
+async fn a_callee_that_does_not_read_its_invocations_is_dropped() {
+    let (router, mut watcher, text) = flood().await;
+    let mut silent = Peer::join(&router, Serializer::Json).await;
+    silent.asks(r#"[64,1,{},"a.b"]"#, "[65,1,1]").await;
+    let mut caller = Peer::join(&router, Serializer::Json).await;
+    for request in 1..=MOST {
+        caller
+            .tell(&format!(r#"[48,{request},{{}},"a.b",["{text}"]]"#))
+            .await;
+    }
+    assert!(tells_of(watcher.hear().await, silent.session));
+    caller.hear().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_is_kept_is_not_as_long_as_a_message_may_be() {
+    let router = crate::peer::router();
+    let mut peer = Peer::join(&router, Serializer::Json).await;
+    let long = "a".repeat(4097);
+    for code in [32, 64] {
+        peer.asks(
+            &format!(r#"[{code},1,{{}},"{long}"]"#),
+            &format!(
+                r#"[8,{code},1,{{}},"wamp.error.invalid_uri",["4097 bytes, but at most 4096 are kept"]]"#
+            ),
+        )
+        .await;
+    }
+    peer.asks(&format!(r#"[32,2,{{}},"{}"]"#, &long[1..]), "[33,2,1]")
+        .await;
+}

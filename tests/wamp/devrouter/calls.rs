@@ -64,6 +64,41 @@ async fn a_caller_is_disclosed_when_it_or_the_callee_wants_it() {
 }
 
 #[tokio::test]
+async fn who_asks_for_another_is_believed_in_process_only() {
+    const HOP: &str = r#"{"session":4711,"authid":"ann","authrole":"clerk"}"#;
+    let router = router();
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    let (mut inside, mut other) = pair(&router).await;
+    let mut outside = Peer::dial(&listening.url(), Serializer::Json).await;
+    other.asks(r#"[64,1,{},"a.who"]"#, "[65,1,1]").await;
+    other.asks(r#"[32,2,{},"a.topic"]"#, "[33,2,1]").await;
+    let call = format!(r#"[48,1,{{"forward_for":[{HOP}]}},"a.who"]"#);
+    inside.tell(&call).await;
+    other
+        .hears(r#"[68,1,1,{"caller":4711,"caller_authid":"ann","caller_authrole":"clerk"}]"#)
+        .await;
+    let publish = format!(r#"[16,2,{{"acknowledge":true,"forward_for":[{HOP}]}},"a.topic"]"#);
+    inside.tell(&publish).await;
+    let Some(Message::Event { details, .. }) = other.hear().await else {
+        panic!("no EVENT");
+    };
+    assert_eq!(details["publisher"], Value::from(4711_u64));
+    assert_eq!(details["publisher_authid"], Value::from("ann"));
+    // Nobody in the list is nobody else.
+    inside.tell(r#"[48,3,{"forward_for":[]},"a.who"]"#).await;
+    other.hears("[68,2,1,{}]").await;
+
+    const REFUSED: &str = r#""wamp.error.option_not_allowed",["the embedded router does not support the option `forward_for`"]]"#;
+    outside
+        .asks(&call, &format!("[8,48,1,{{}},{REFUSED}"))
+        .await;
+    outside
+        .asks(&publish, &format!("[8,16,2,{{}},{REFUSED}"))
+        .await;
+    other.hears_nothing_more().await;
+}
+
+#[tokio::test]
 async fn integers_and_binary_survive_any_two_serializers() {
     let router = router();
     let listening = router.listen("127.0.0.1:0").await.unwrap();

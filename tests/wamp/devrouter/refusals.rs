@@ -59,7 +59,8 @@ async fn options_that_it_does_not_serve_are_refused_and_their_defaults_pass() {
         (r#"[48,1,{"rkey":"x"},"a.b"]"#, "rkey"),
         (r#"[48,1,{"ppt_scheme":"x"},"a.b"]"#, "ppt_scheme"),
         (r#"[48,1,{"enc_algo":"cryptobox"},"a.b","x"]"#, "enc_algo"),
-        (r#"[48,1,{"forward_for":[]},"a.b"]"#, "forward_for"),
+        (r#"[64,1,{"forward_for":[]},"a.b"]"#, "forward_for"),
+        (r#"[32,1,{"forward_for":[]},"a.b"]"#, "forward_for"),
         (r#"[48,1,{"runmode":"partition"},"a.b"]"#, "runmode"),
         (
             r#"[16,1,{"acknowledge":true,"ppt_scheme":"x"},"a.b"]"#,
