@@ -163,6 +163,7 @@ async fn all_others_of_a_name_or_a_role_are_killed_together() {
     let user = |authid: &str| User {
         authid: authid.to_owned(),
         role: "clerk".to_owned(),
+        is_enabled: true,
         secret: Secret::text("ticket"),
     };
     let router = Router::new(DevRouterConfig {
