@@ -3,14 +3,18 @@
 //! Exit codes: 0 done, 1 findings or failure, 2 usage. What a command was asked for goes to
 //! standard output, everything else to standard error. Colour is for terminals only.
 
+mod call;
 mod check;
 mod completions;
 mod demo;
 mod eval;
+mod publish;
 mod router;
 mod routes;
 mod run;
 mod serve;
+mod session;
+mod settings;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -38,8 +42,6 @@ const LATER: &[&str] = &[
     "delete",
     "diff",
     "openapi",
-    "call",
-    "publish",
     "subscribe",
     "schema",
 ];
@@ -65,6 +67,8 @@ enum Command {
     Check(check::Args),
     Routes(routes::Args),
     Eval(eval::Args),
+    Call(call::Args),
+    Publish(publish::Args),
     Completions(completions::Args),
 }
 
@@ -173,6 +177,8 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
         Command::Check(args) => check::run(&args, &outside),
         Command::Routes(args) => routes::run(&args, &outside),
         Command::Eval(args) => eval::run(&args, &outside),
+        Command::Call(args) => call::run(args, &outside),
+        Command::Publish(args) => publish::run(args, &outside),
         Command::Completions(args) => completions::run(&args, &outside),
     };
     match outcome {

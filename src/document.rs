@@ -21,7 +21,7 @@ use crate::diagnostic::{Diagnostic, Excerpt, Location, SourceId, Span};
 use crate::value::{Map, Value};
 
 pub use self::toml::to_toml;
-pub use reader::ObjectReader;
+pub use reader::{ObjectReader, parse_duration};
 
 /// A parsed text and what is needed to point into it.
 #[derive(Debug)]

@@ -3,12 +3,13 @@
 use anyhow::Context;
 
 use super::run::on_runtime;
+use super::session::uri;
 use super::{Outcome, Outside};
 use crate::app::StopSignals;
 use crate::config::Log;
 use crate::devrouter::{DevRouterConfig, Router};
 use crate::telemetry::logs::{Format, Stream};
-use crate::uri::{Uri, UriCheck};
+use crate::uri::Uri;
 
 /// Runs the embedded WAMP router alone, for development and tests.
 ///
@@ -24,13 +25,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: Vec<String>,
     /// URI of a realm, may be repeated [default: whichever realm a client names]
-    #[arg(long, value_name = "URI", value_parser = realm)]
+    #[arg(long, value_name = "URI", value_parser = uri)]
     realm: Vec<Uri>,
-}
-
-/// Reads the URI of a realm.
-fn realm(text: &str) -> Result<Uri, String> {
-    Uri::parse(text, UriCheck::Loose).map_err(|error| error.to_string())
 }
 
 pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {

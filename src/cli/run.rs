@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::Outside;
-use crate::config::Log;
+use super::{Outcome, Outside};
+use crate::config::{Log, LogLevel};
 use crate::telemetry::logs::{self, Stream};
 
 /// Longest wait for what cannot be ended, such as the lookup of a host's name.
@@ -36,4 +36,17 @@ pub(super) fn on_runtime<T>(
     // Just dropped, it would wait for a resolver that does not answer: half a minute and more.
     runtime.shutdown_timeout(LAST_WORK);
     outcome
+}
+
+/// Runs a WAMP client of the shell. Standard output is for what it was asked for, so what has to be
+/// told besides goes to standard error.
+pub(super) fn as_client(
+    outside: &Outside,
+    work: impl Future<Output = anyhow::Result<Outcome>>,
+) -> anyhow::Result<Outcome> {
+    let log = Log {
+        format: logs::Format::Text,
+        level: LogLevel::Warn,
+    };
+    on_runtime(log, Stream::Stderr, outside, work)
 }

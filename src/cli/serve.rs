@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::run::on_runtime;
-use super::{Outcome, Outside};
+use super::{Outcome, Outside, settings};
 use crate::app::{self, App, Plan, StopSignals};
 use crate::catalog::{self, Catalog};
-use crate::config::{Config, DEFAULT_FILE, Override, Router, Sources};
+use crate::config::{Config, Override, Router};
 use crate::devrouter::{self, DevRouterConfig};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::telemetry::logs::Stream;
@@ -77,39 +77,11 @@ impl Args {
         })
         .collect()
     }
-
-    /// Reads the configuration; findings that end it are reported, and give none.
-    fn load(&self, outside: &Outside) -> anyhow::Result<Option<Config>> {
-        let default = PathBuf::from(DEFAULT_FILE);
-        let path = match &self.config {
-            Some(path) => Some(path),
-            None => default.exists().then_some(&default),
-        };
-        let text = match path {
-            Some(path) => std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the configuration {}", path.display()))?,
-            None => String::new(),
-        };
-        let loaded = Config::load(&Sources {
-            file: path.map(|path| (path.as_path(), text.as_str())),
-            environment: outside.environment.clone(),
-            flags: self.overrides(),
-        });
-        match loaded {
-            Ok((config, warnings)) => {
-                outside.report(&warnings)?;
-                Ok(Some(config))
-            }
-            Err(findings) => {
-                outside.report(&findings)?;
-                Ok(None)
-            }
-        }
-    }
 }
 
 pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
-    let Some(config) = args.load(outside)? else {
+    let config = settings::load(args.config.as_deref(), args.overrides(), outside)?;
+    let Some(config) = config else {
         return Ok(Outcome::Findings);
     };
     if args.print_config {

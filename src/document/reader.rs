@@ -274,8 +274,8 @@ impl<'d> ObjectReader<'d> {
     }
 }
 
-/// Reads a number with a unit; none for anything else and for more than a year.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads a number with a unit, `ms`, `s`, `m` or `h`; none for anything else and for more than a year.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let unit_secs = match unit {
