@@ -877,6 +877,25 @@ async fn a_registered_handler_answers_invocations() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_before_it_waits_costs_one_answer_and_not_the_session() {
+    let (client, mut peer) = session().await;
+    let _registration = register(&client, &mut peer, |invocation| {
+        // Not in the future that it returns.
+        let argument = invocation.payload.args()[0].as_text().unwrap().to_owned();
+        async move { Ok(args([argument.into()])) }
+    })
+    .await;
+    peer.send_raw(r#"[68,1,70,{},[1]]"#).await;
+    assert!(matches!(
+        peer.receive().await,
+        Message::Error { error, .. } if error == "wamp.error.runtime_error"
+    ));
+    peer.send_raw(r#"[68,2,70,{},["fine"]]"#).await;
+    assert!(matches!(peer.receive().await, Message::Yield { .. }));
+    assert!(client.is_open());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_interrupt_drops_the_handler_and_is_answered() {
     struct Flag(Arc<AtomicBool>);
     impl Drop for Flag {
