@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
+CHAOS_SECONDS ?= 45
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format lint doc snapshots peers bench fuzz deny
@@ -13,7 +14,8 @@ demo: ## run the gateway, a router and a sample service in one process
 	cargo run --release -- demo
 
 test: peers ## run every test, also those against real peers
-	WAMPGATE_PEERS="$$($(PYTHON) tests/peers/install.py)" cargo test
+	WAMPGATE_PEERS="$$($(PYTHON) tests/peers/install.py)" \
+		WAMPGATE_CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test
 
 check: format lint doc ## all that CI runs: format, clippy, docs, tests, no stray snapshots
 	@rm -f target/snapshots.txt
