@@ -62,9 +62,7 @@ use crate::wamp::id::{PublicationId, RequestId};
 use crate::wamp::message::Payload;
 use crate::wamp::options::CancelMode;
 use crate::wamp::serializer::Serializer;
-use crate::wamp::session::{
-    self, Command, Control, DroppedMessages, Parts, ProgressSink, Purpose, Shared,
-};
+use crate::wamp::session::{self, Command, Control, DroppedMessages, Parts, Purpose, Shared};
 use crate::wamp::transport::Transport;
 
 pub use crate::wamp::session::{Event, Invocation, NoProgress, Welcome};
@@ -293,11 +291,11 @@ impl Client {
         let check = self.shared.config.uri_check;
         let (prepared, gap) = Prepared::progressive_call(call, limits.total, check)?;
         let client = self.clone();
-        Ok(ProgressiveCall::new(gap, limits.queue, move |queue| {
+        Ok(ProgressiveCall::new(gap, limits, move |sink| {
             Box::pin(async move {
                 let purpose = Purpose::Call {
                     cancel,
-                    progress: Some(ProgressSink(queue)),
+                    progress: Some(sink),
                 };
                 let answered = client.request(prepared.message, purpose, prepared.deadline);
                 call_result(answered.await.map_err(failure)?)

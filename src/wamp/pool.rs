@@ -31,7 +31,7 @@ use crate::wamp::client::{
 use crate::wamp::config::RouterConfig;
 use crate::wamp::error::CallError;
 use crate::wamp::id::PublicationId;
-use crate::wamp::session::{Answer, ProgressSink, Purpose, Unsent};
+use crate::wamp::session::{Answer, Purpose, Unsent};
 
 pub use budget::{RetryBudget, RetryCounts};
 use keeper::Slot;
@@ -156,11 +156,11 @@ impl Pool {
         let (prepared, gap) = Prepared::progressive_call(call, limits.total, check)?;
         let connect_timeout = connect_timeout.min(gap);
         let pool = self.clone();
-        Ok(ProgressiveCall::new(gap, limits.queue, move |queue| {
+        Ok(ProgressiveCall::new(gap, limits, move |sink| {
             Box::pin(async move {
                 let purpose = || Purpose::Call {
                     cancel,
-                    progress: Some(ProgressSink(queue.clone())),
+                    progress: Some(sink.clone()),
                 };
                 let calls = &pool.shared.calls;
                 let asking = calls.ask();

@@ -46,7 +46,8 @@ pub use callee::{Invocation, NoProgress};
 pub use join::Welcome;
 use join::{Handshake, Step};
 pub(crate) use request::{
-    Command, Control, Ended, FORWARD_FOR, Part, ProgressSink, Purpose, Reply, Unsent, lifetime,
+    Command, Control, Ended, FORWARD_FOR, Part, ProgressSink, ProgressSource, Purpose, Reply,
+    Unsent, lifetime, progress_queue,
 };
 pub(crate) use state::Answer;
 pub use subscribers::Event;

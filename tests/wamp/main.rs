@@ -10,5 +10,6 @@ mod progress;
 mod registrations;
 mod round_trips;
 mod session;
+mod storm;
 mod together;
 mod vectors;

@@ -168,8 +168,8 @@ async fn a_reader_who_was_away_gets_what_came_before_it_counts_as_late() {
 async fn the_whole_may_have_a_deadline_too() {
     let (client, mut peer) = session().await;
     let both = ProgressLimits {
-        queue: 8,
         total: Some(20 * SECOND),
+        ..limits(8)
     };
     let patient = Call {
         timeout: 10 * SECOND,
@@ -244,6 +244,34 @@ async fn a_reader_who_takes_nothing_costs_only_so_much_and_nobody_else() {
     drop(stream);
     let (result, _) = tokio::join!(client.call(call("com.a")), peer.echo());
     result.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_parts_wait_only_up_to_so_many_bytes_but_the_first_always_does() {
+    let (client, mut peer) = session().await;
+    let small = ProgressLimits {
+        queue_bytes: 2_000,
+        ..limits(64)
+    };
+    let mut stream = client.call_progressive(call("com.flood"), small).unwrap();
+    let id = asked(&mut peer, &mut stream).await;
+    let large = |size: usize| format!(r#"[50,{id},{{"progress":true}},["{}"]]"#, "x".repeat(size));
+    peer.send_raw(&large(10_000)).await;
+    stream.next().await.unwrap().unwrap();
+    for _ in 0..10 {
+        peer.send_raw(&large(800)).await;
+        peer.send_raw(&large(800)).await;
+        stream.next().await.unwrap().unwrap();
+        stream.next().await.unwrap().unwrap();
+    }
+    for _ in 0..3 {
+        peer.send_raw(&large(800)).await;
+    }
+    assert!(is_cancel(&peer.receive().await, id, "killnowait"));
+    stream.next().await.unwrap().unwrap();
+    stream.next().await.unwrap().unwrap();
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Overrun(2)), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]

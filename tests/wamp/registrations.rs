@@ -135,6 +135,7 @@ async fn the_map_holds_what_there_is_and_follows_what_changes() {
             "{procedure}"
         );
     }
+    assert_eq!(registrations.covers("wamp.session.count"), None);
     delete(&mut peer, 20).await;
     registrations
         .wait_until(|map| map.covers("com.shop.buy") == Some(false))

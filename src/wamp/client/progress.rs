@@ -4,18 +4,19 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::wamp::client::CallResult;
 use crate::wamp::error::CallError;
-use crate::wamp::session::{self, Part};
+use crate::wamp::session::{self, Part, ProgressSink, ProgressSource};
 
 /// What a progressive call may take, beside the wait for each result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgressLimits {
     /// So many progressive results wait for their reader; at least 1. One more cancels the call.
     pub queue: usize,
+    /// So many bytes of them, as they came in; the first always has room.
+    pub queue_bytes: usize,
     /// The deadline of the whole. `None`: it may go on as long as results come.
     pub total: Option<Duration>,
 }
@@ -24,6 +25,7 @@ impl Default for ProgressLimits {
     fn default() -> Self {
         Self {
             queue: 64,
+            queue_bytes: 16 * 1024 * 1024,
             total: None,
         }
     }
@@ -44,8 +46,8 @@ type Outcome = Result<CallResult, CallError>;
 /// result or the error.
 ///
 /// The call is made by the first [`next`](Self::next). Its `timeout` runs from there to the first
-/// result, and from each result to the one after it. A reader who is slower than the callee has
-/// [`ProgressLimits::queue`] results of room; beyond it the call is canceled and ends, after what
+/// result, and from each result to the one after it. A reader who is slower than the callee has the
+/// room that [`ProgressLimits`] give; beyond it the call is canceled and ends, after what
 /// has come, with [`CallError::Overrun`]. A callee that knows nothing of progress gives the final
 /// result only.
 ///
@@ -53,7 +55,7 @@ type Outcome = Result<CallResult, CallError>;
 pub struct ProgressiveCall {
     /// The call, until it is settled.
     call: Option<BoxFuture<'static, Outcome>>,
-    parts: mpsc::Receiver<Part>,
+    parts: ProgressSource,
     gap: Duration,
     /// When the next result is due; none before the first poll.
     due: Option<Instant>,
@@ -65,7 +67,7 @@ impl fmt::Debug for ProgressiveCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProgressiveCall")
             .field("is_settled", &self.call.is_none())
-            .field("waiting", &self.parts.len())
+            .field("waiting", &self.parts.queue.len())
             .finish_non_exhaustive()
     }
 }
@@ -74,12 +76,12 @@ impl ProgressiveCall {
     /// Prepares a call that `make` makes, with where its progressive results go.
     pub(crate) fn new(
         gap: Duration,
-        queue: usize,
-        make: impl FnOnce(mpsc::Sender<Part>) -> BoxFuture<'static, Outcome>,
+        limits: ProgressLimits,
+        make: impl FnOnce(ProgressSink) -> BoxFuture<'static, Outcome>,
     ) -> Self {
-        let (sender, parts) = mpsc::channel(queue.max(1));
+        let (sink, parts) = session::progress_queue(limits.queue, limits.queue_bytes);
         Self {
-            call: Some(make(sender)),
+            call: Some(make(sink)),
             parts,
             gap,
             due: None,
@@ -103,7 +105,7 @@ impl ProgressiveCall {
                 // First what has come: a reader who was away for long is told of it, and only of
                 // what is missing then that it is late.
                 biased;
-                Some(part) = self.parts.recv() => return Some(Ok(self.step(part))),
+                Some(part) = self.parts.queue.recv() => return Some(Ok(self.step(part))),
                 outcome = call => outcome,
                 () = sleep_until(due) => Err(CallError::Timeout(self.gap)),
             };
@@ -111,15 +113,17 @@ impl ProgressiveCall {
             self.outcome = Some(outcome);
         }
         // No more will come, but some may have come with the outcome.
-        match self.parts.try_recv() {
+        match self.parts.queue.try_recv() {
             Ok(part) => Some(Ok(self.step(part))),
             Err(_) => Some(self.outcome.take()?.map(CallStep::Result)),
         }
     }
 
     fn step(&mut self, part: Part) -> CallStep {
+        self.parts.taken(&part);
         let Part {
             at,
+            bytes: _,
             request,
             details,
             payload,

@@ -85,7 +85,7 @@ pub struct OfferStatus {
     /// Whether it is in force.
     pub state: OfferState,
     /// How long it has been in this state.
-    pub for_time: Duration,
+    pub in_state_for: Duration,
     /// The session it is on.
     pub session: Option<SessionId>,
     /// How often it has been made.
@@ -274,7 +274,7 @@ impl Record {
             kind: self.kind,
             pattern: self.pattern.clone(),
             state: standing.state,
-            for_time: standing.since.elapsed(),
+            in_state_for: standing.since.elapsed(),
             session: standing.session,
             established: standing.established,
             last_error: standing.last_error,
@@ -378,12 +378,20 @@ async fn ask_again_and_again(
     backoff: &mut Backoff,
 ) {
     let mut draining = pool.draining.subscribe();
+    let mut told = None;
     // An error means that the pool is being drained.
     while let Ok(client) = pool.session(Duration::MAX).await {
         let wait = match wanted.establish(&client).await {
             Ok(mut held) => {
                 let began = Instant::now();
-                tracing::debug!(realm.uri = %pool.realm, "{} is in force", record.name());
+                match told.take() {
+                    Some(_) => {
+                        tracing::info!(realm.uri = %pool.realm, "{} is in force", record.name());
+                    }
+                    None => {
+                        tracing::debug!(realm.uri = %pool.realm, "{} is in force", record.name());
+                    }
+                }
                 record.enter(OfferState::Established, Some(client.welcome().session));
                 tokio::select! {
                     () = held.ended() => {}
@@ -402,7 +410,7 @@ async fn ask_again_and_again(
             Err(error) => {
                 let is_refusal = is_refusal(&error);
                 let wait = backoff.wait(is_refusal);
-                record.tell(pool, &error, wait);
+                record.tell(pool, &error, wait, &mut told);
                 if is_refusal {
                     record.enter(OfferState::Refused, None);
                 }
@@ -439,19 +447,23 @@ impl Record {
         format!("the {} of {}", self.kind.name(), self.pattern)
     }
 
-    /// Says once why it is not in force, and then only when the reason changes.
-    fn tell(&self, pool: &Shared, error: &CallError, wait: Duration) {
+    /// Says once why it is not in force, and then only when the reason changes, or when it was in
+    /// force in between.
+    fn tell(&self, pool: &Shared, error: &CallError, wait: Duration, told: &mut Option<String>) {
         let reason = clipped(chain(error));
-        let is_news = self.standing.send_if_modified(|standing| {
-            let is_news = standing.last_error.as_ref() != Some(&reason);
-            standing.last_error = Some(reason.clone());
-            is_news
-        });
+        self.standing
+            .send_modify(|standing| standing.last_error = Some(reason.clone()));
         let (realm, name) = (&pool.realm, self.name());
-        if is_news {
-            tracing::warn!(realm.uri = %realm, ?wait, "{name} is not in force: {reason}");
-        } else {
+        // Of a lost session its keeper tells.
+        let is_told = matches!(
+            error,
+            CallError::Disconnected(_) | CallError::NotSent(_) | CallError::NoSession { .. }
+        );
+        if is_told || told.as_ref() == Some(&reason) {
             tracing::debug!(realm.uri = %realm, ?wait, "{name} is not in force yet: {reason}");
+        } else {
+            tracing::warn!(realm.uri = %realm, ?wait, "{name} is not in force: {reason}");
+            *told = Some(reason);
         }
     }
 }

@@ -99,6 +99,8 @@ impl Registrations {
     }
 
     /// Returns whether a call of `procedure` would find a callee: `None` where that is not known.
+    ///
+    /// What begins with `wamp.` may be there without a registration: of that only `true` is known.
     pub fn covers(&self, procedure: &str) -> Option<bool> {
         let known = self.known.borrow();
         if known.state != RegistrationsState::Live {
@@ -109,7 +111,8 @@ impl Registrations {
                 .patterns
                 .values()
                 .any(|pattern| pattern.covers(procedure));
-        (is_covered || !known.is_partial).then_some(is_covered)
+        let may_be_hidden = known.is_partial || procedure.starts_with("wamp.");
+        (is_covered || !may_be_hidden).then_some(is_covered)
     }
 
     /// Returns all that are known, in order; none while the map is not live.

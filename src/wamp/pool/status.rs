@@ -84,7 +84,7 @@ pub struct SessionStatus {
     /// What it is doing.
     pub state: SessionState,
     /// How long it has been doing that.
-    pub for_time: Duration,
+    pub in_state_for: Duration,
     /// How often it was opened.
     pub opened: u64,
     /// How often it was opened again after it was lost.
@@ -163,7 +163,7 @@ fn session(slot: &Slot) -> SessionStatus {
     };
     SessionStatus {
         state,
-        for_time: record.since.map_or(Duration::ZERO, |since| since.elapsed()),
+        in_state_for: record.since.map_or(Duration::ZERO, |since| since.elapsed()),
         opened: record.opened,
         reconnects: record.opened.saturating_sub(1),
         in_flight: client.map_or(0, |client| client.in_flight()),

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -107,18 +108,81 @@ impl Purpose {
     }
 }
 
-/// The sending end of a call's queue of progressive results.
+/// The sending end of a call's queue of progressive results, bounded in number and in bytes.
 #[derive(Debug, Clone)]
-pub(crate) struct ProgressSink(pub(crate) mpsc::Sender<Part>);
+pub(crate) struct ProgressSink {
+    queue: mpsc::Sender<Part>,
+    /// Of those that wait, as they came in.
+    waiting_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct ProgressSource {
+    pub(crate) queue: mpsc::Receiver<Part>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
 
 /// A progressive result.
 #[derive(Debug)]
 pub(crate) struct Part {
     /// When it came: the next is due so long after it.
     pub(crate) at: Instant,
+    pub(crate) bytes: usize,
     pub(crate) request: RequestId,
     pub(crate) details: Map,
     pub(crate) payload: Payload,
+}
+
+/// What became of a progressive result.
+pub(super) enum Given {
+    Taken,
+    /// There is no room: so many wait.
+    Full(usize),
+    /// The reader is gone.
+    Gone,
+}
+
+/// Builds a queue for `parts` parts (at least one), and beyond the first no more than `max_bytes`.
+pub(crate) fn progress_queue(parts: usize, max_bytes: usize) -> (ProgressSink, ProgressSource) {
+    let (queue, source) = mpsc::channel(parts.max(1));
+    let waiting_bytes = Arc::<AtomicUsize>::default();
+    let sink = ProgressSink {
+        queue,
+        waiting_bytes: waiting_bytes.clone(),
+        max_bytes,
+    };
+    let source = ProgressSource {
+        queue: source,
+        waiting_bytes,
+    };
+    (sink, source)
+}
+
+impl ProgressSink {
+    pub(super) fn give(&self, part: Part) -> Given {
+        let count = || self.queue.max_capacity() - self.queue.capacity();
+        let bytes = part.bytes;
+        let before = self.waiting_bytes.load(Ordering::Relaxed);
+        if before > 0 && before + bytes > self.max_bytes {
+            return Given::Full(count());
+        }
+        // Before it is there: who takes it out takes it off.
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        match self.queue.try_send(part) {
+            Ok(()) => Given::Taken,
+            Err(TrySendError::Full(_)) => Given::Full(count()),
+            Err(TrySendError::Closed(_)) => Given::Gone,
+        }
+    }
+}
+
+impl ProgressSource {
+    /// A part was taken out.
+    pub(crate) fn taken(&self, part: &Part) {
+        self.waiting_bytes.fetch_sub(part.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Held by a session as long as a subscription or registration lasts there.

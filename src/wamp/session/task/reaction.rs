@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
 use super::{Phase, Task, Ticket};
-use crate::value::Map;
 use crate::wamp::error::{ApplicationError, CallError, SessionError, uris};
 use crate::wamp::id::{RegistrationId, RequestId, SubscriptionId};
-use crate::wamp::message::{Message, Payload};
+use crate::wamp::message::Message;
 use crate::wamp::serializer::{DecodeError, Reading};
 use crate::wamp::session::DropCounters;
 use crate::wamp::session::callee::{Said, answer};
 use crate::wamp::session::outbox::SendError;
-use crate::wamp::session::request::{Control, Part, ProgressSink, Purpose, Unsent};
+use crate::wamp::session::request::{Control, Given, Part, Purpose, Unsent};
 use crate::wamp::session::state::{Answer, Dropped, Kind, Reaction};
 
 impl Task {
@@ -42,12 +40,13 @@ impl Task {
                 return Ok(None);
             }
         };
-        self.react(message)
+        self.react(message, frame.len())
     }
 
     fn react(
         &mut self,
         message: Message,
+        bytes: usize,
     ) -> Result<Option<(Option<Message>, SessionError)>, SessionError> {
         let dropped = &self.shared.dropped;
         match self.state.receive(message) {
@@ -56,7 +55,13 @@ impl Task {
                 request,
                 details,
                 payload,
-            } => self.progress(request, details, payload)?,
+            } => self.progress(Part {
+                at: Instant::now(),
+                bytes,
+                request,
+                details,
+                payload,
+            })?,
             Reaction::LateSubscribed(id) => {
                 DropCounters::add(&dropped.late);
                 if !self.subscribers.has(id) {
@@ -119,44 +124,33 @@ impl Task {
     /// Why a full queue ends the call: to wait would hold up every other request of the session, to
     /// keep more would have no bound, and to leave one out would make a whole of pieces, with a hole
     /// that nobody sees. So the call is canceled, and its reader told after what it has got.
-    fn progress(
-        &mut self,
-        request: RequestId,
-        details: Map,
-        payload: Payload,
-    ) -> Result<(), SessionError> {
+    fn progress(&mut self, part: Part) -> Result<(), SessionError> {
+        let request = part.request;
         let Some(Purpose::Call {
             cancel,
-            progress: Some(ProgressSink(queue)),
+            progress: Some(sink),
         }) = self.state.ticket(request).map(|ticket| &ticket.purpose)
         else {
             DropCounters::add(&self.shared.dropped.unsolicited);
             return Ok(());
         };
-        let part = Part {
-            at: Instant::now(),
-            request,
-            details,
-            payload,
-        };
-        match queue.try_send(part) {
-            Ok(()) => Ok(()),
+        let waiting = match sink.give(part) {
+            Given::Taken => return Ok(()),
             // The reader has gone in this very moment: word of it is under way.
-            Err(TrySendError::Closed(_)) => {
+            Given::Gone => {
                 DropCounters::add(&self.shared.dropped.late);
-                Ok(())
+                return Ok(());
             }
-            Err(TrySendError::Full(_)) => {
-                DropCounters::add(&self.shared.dropped.late);
-                let (mode, limit) = (*cancel, queue.max_capacity());
-                let Some((ticket, cancel)) = self.state.abandon(request, mode) else {
-                    return Ok(());
-                };
-                let overrun = Unsent::Failed(CallError::Overrun(limit));
-                ticket.reply.settle(Err(overrun));
-                cancel.map_or(Ok(()), |cancel| self.send_own(&cancel))
-            }
-        }
+            Given::Full(waiting) => waiting,
+        };
+        DropCounters::add(&self.shared.dropped.late);
+        let mode = *cancel;
+        let Some((ticket, cancel)) = self.state.abandon(request, mode) else {
+            return Ok(());
+        };
+        let overrun = Unsent::Failed(CallError::Overrun(waiting));
+        ticket.reply.settle(Err(overrun));
+        cancel.map_or(Ok(()), |cancel| self.send_own(&cancel))
     }
 
     fn settle(&mut self, ticket: Ticket, answer: Answer) -> Result<(), SessionError> {
