@@ -26,7 +26,7 @@ const ANONYMOUS: &str = "anonymous";
 /// Somebody who may join a realm.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// The name, whatever its case.
+    /// The name. Its case does not matter: sessions have it in lower case.
     pub authid: String,
     /// The role that is told to those whom the user calls.
     pub role: String,
@@ -89,10 +89,14 @@ enum Method {
 
 impl Users {
     pub(super) fn new(users: &[User]) -> Self {
-        let names = users.iter().enumerate();
+        let mut all = users.to_vec();
+        for user in &mut all {
+            user.authid = fold(&user.authid);
+        }
+        let names = all.iter().map(|user| user.authid.clone());
         Self {
-            all: users.to_vec(),
-            by_name: names.map(|(at, user)| (fold(&user.authid), at)).collect(),
+            by_name: names.zip(0..).collect(),
+            all,
             decoys: RandomState::new(),
         }
     }
@@ -143,14 +147,16 @@ impl Users {
                 "HELLO has no `authid`".to_owned(),
             ));
         };
-        let known = self.by_name.get(&fold(authid)).copied();
+        // Also that of one who does not exist, or else the case would tell.
+        let authid = fold(authid);
+        let known = self.by_name.get(&authid).copied();
         let at = known.unwrap_or_else(|| {
-            usize::try_from(self.decoys.hash_one(authid) % self.all.len() as u64)
+            usize::try_from(self.decoys.hash_one(&authid) % self.all.len() as u64)
                 .expect("less than a length")
         });
         let mut user = self.all[at].clone();
         if known.is_none() {
-            user.authid = authid.to_owned();
+            user.authid = authid;
         }
         let method = if is_ticket {
             Method::Ticket

@@ -9,8 +9,9 @@
 //! The nonce is 18 bytes long: 24 characters of base64 without padding. Some routers append their
 //! part to the bytes, some to the text, and both begin with ours only at a multiple of three.
 //!
-//! A password is taken as it is written. The specification normalizes it by SASLprep, which
-//! changes nothing about ASCII and about composed letters, and would cost four crates of tables.
+//! A password is taken as it is written. The specification normalizes it by SASLprep, which changes
+//! only what is not ASCII (decomposed letters, full-width forms, unusual spaces), and would cost four
+//! crates of tables.
 //! Channel binding is not offered: `tls-unique` does not exist in TLS 1.3.
 //!
 //! Reference: WAMP Advanced Profile, "Salted Challenge Response Authentication"; RFC 5802;
