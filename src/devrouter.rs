@@ -94,7 +94,8 @@ pub struct DevRouterConfig {
     pub max_entries: usize,
     /// The most events that a realm retains; beyond it the oldest are forgotten.
     pub max_retained_events: usize,
-    /// How many bytes the retained events of a realm may take, about.
+    /// How many bytes the retained events of a realm may take, about. Fewer than `max_queued_bytes`:
+    /// a subscriber may ask for all of them at once.
     pub max_retained_bytes: usize,
     /// How long a client may take for the transport's handshake, and then for its HELLO and the proof
     /// that it is asked for.

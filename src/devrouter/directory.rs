@@ -178,3 +178,131 @@ impl<K: Kind> Directory<K> {
         self.entries.is_empty() && self.of_session.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::uri::UriCheck;
+    use crate::wamp::id::SubscriptionId;
+
+    #[derive(Debug)]
+    struct Plain;
+
+    impl Kind for Plain {
+        type Id = SubscriptionId;
+        type Rule = ();
+        type Member = ();
+    }
+
+    const A: SessionId = SessionId(1);
+    const B: SessionId = SessionId(2);
+
+    fn pattern(text: &str, policy: Match) -> UriPattern {
+        UriPattern::parse(text, policy, UriCheck::Loose).unwrap()
+    }
+
+    /// As a realm does it; `false` if the session is attached already.
+    fn attach(directory: &mut Directory<Plain>, session: SessionId, pattern: UriPattern) -> bool {
+        match directory.id(pattern.policy(), pattern.as_str()) {
+            Some(id) => directory.join(id, session, ()),
+            None => {
+                directory.create(pattern, (), session, ());
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_ends_with_its_last_session_and_its_id_with_it() {
+        let mut directory = Directory::<Plain>::default();
+        let id = directory.create(pattern("t", Match::Exact), (), A, ());
+        assert!(!directory.join(id, A, ()));
+        assert!(directory.join(id, B, ()));
+        assert_eq!(directory.count(A), 1);
+        assert!(directory.has(A, id));
+        let left = Parting {
+            id,
+            was_last: false,
+        };
+        assert_eq!(directory.part(A, id), Some(left));
+        assert_eq!(directory.part(A, id), None);
+        assert!(!directory.has(A, id));
+        let left = Parting { id, was_last: true };
+        assert_eq!(directory.leave(B), [left]);
+        assert_eq!(directory.covering("t").next(), None);
+        assert!(directory.is_empty());
+        let next = directory.create(pattern("t", Match::Exact), (), A, ());
+        assert_ne!(next, id);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Attach(SessionId, &'static str, Match),
+        Part(SessionId, u64),
+        Leave(SessionId),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let session = (1..4_u64).prop_map(SessionId);
+        let text = prop::sample::select(vec!["a", "a.b", "b"]);
+        let policy = prop::sample::select(Match::ALL.to_vec());
+        prop_oneof![
+            5 => (session.clone(), text, policy).prop_map(|(s, t, p)| Step::Attach(s, t, p)),
+            3 => (session.clone(), 1..12_u64).prop_map(|(s, id)| Step::Part(s, id)),
+            1 => session.prop_map(Step::Leave),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever sessions do, the directory is the list of who is attached to what, and when all
+        /// are gone nothing is left.
+        #[test]
+        fn it_is_the_list_of_who_is_attached(steps in prop::collection::vec(step(), 0..60)) {
+            let mut directory = Directory::<Plain>::default();
+            let mut naive: Vec<(SessionId, SubscriptionId, UriPattern)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Attach(session, text, policy) => {
+                        let pattern = pattern(text, policy);
+                        let is_new = !naive.iter().any(|it| it.0 == session && it.2 == pattern);
+                        prop_assert_eq!(attach(&mut directory, session, pattern.clone()), is_new);
+                        if is_new {
+                            let id = directory.id(policy, text).unwrap();
+                            naive.push((session, id, pattern));
+                        }
+                    }
+                    Step::Part(session, id) => {
+                        let id = SubscriptionId(id);
+                        let at = naive.iter().position(|it| it.0 == session && it.1 == id);
+                        let parting = at.map(|at| {
+                            naive.remove(at);
+                            Parting { id, was_last: !naive.iter().any(|it| it.1 == id) }
+                        });
+                        prop_assert_eq!(directory.part(session, id), parting);
+                    }
+                    Step::Leave(session) => {
+                        directory.leave(session);
+                        naive.retain(|it| it.0 != session);
+                    }
+                }
+                for (session, id, pattern) in &naive {
+                    prop_assert!(directory.has(*session, *id));
+                    prop_assert_eq!(directory.id(pattern.policy(), pattern.as_str()), Some(*id));
+                    let members = &directory.entry(*id).unwrap().members;
+                    prop_assert_eq!(
+                        members.len(),
+                        naive.iter().filter(|it| it.1 == *id).count()
+                    );
+                }
+            }
+            for session in 1..4 {
+                directory.leave(SessionId(session));
+            }
+            prop_assert!(directory.is_empty());
+        }
+    }
+}

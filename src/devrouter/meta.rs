@@ -101,16 +101,18 @@ impl State {
             "wamp.subscription.count_subscribers" => self.count_members::<Subscription>(arguments),
             _ => return self.refuse_procedure(caller, procedure),
         };
-        match answer {
-            Ok(args) => self.send(
-                caller.session,
-                &Message::Result {
-                    request: caller.request,
-                    details: Map::new(),
-                    payload: Payload::new(args, Map::new()),
-                },
-            ),
-            Err((error, text)) => self.refuse_call(caller, error, text),
+        let sent = answer.and_then(|args| {
+            let result = Message::Result {
+                request: caller.request,
+                details: Map::new(),
+                payload: Payload::new(args, Map::new()),
+            };
+            let sent = self.try_send(caller.session, &result);
+            // A list may be longer than a message.
+            sent.map_err(|text| ("wamp.error.invalid_payload", text))
+        });
+        if let Err((error, text)) = sent {
+            self.refuse_call(caller, error, text);
         }
     }
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod calls;
 mod canceling;
+mod clients;
 mod events;
 mod meta;
 mod patterns;

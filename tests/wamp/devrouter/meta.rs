@@ -386,3 +386,25 @@ async fn subscriptions_are_seen_to_come_and_go() {
     }
     watcher.hears_nothing_more().await;
 }
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_an_error() {
+    let router = Router::new(DevRouterConfig {
+        max_message_bytes: 1000,
+        ..config()
+    });
+    let mut peer = Peer::join(&router, Serializer::Json).await;
+    for request in 1..=300 {
+        peer.asks(
+            &format!(r#"[32,{request},{{}},"a.{request}"]"#),
+            &format!("[33,{request},{request}]"),
+        )
+        .await;
+    }
+    peer.tell(r#"[48,301,{},"wamp.subscription.list"]"#).await;
+    let answer = peer.hear_json().await;
+    assert!(
+        answer.starts_with(r#"[8,48,301,{},"wamp.error.invalid_payload",["a message of "#),
+        "{answer}"
+    );
+}

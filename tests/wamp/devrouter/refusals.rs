@@ -149,6 +149,14 @@ const VIOLATIONS: &[(&str, &str)] = &[
         "malformed SUBSCRIBE: match: expected one of exact, prefix, wildcard",
     ),
     (
+        "[64,1,{\"invoke\":\"all\"},\"a\"]",
+        "malformed REGISTER: invoke: expected one of single, first, last, roundrobin, random",
+    ),
+    (
+        "[32,1,{\"get_retained\":1},\"a\"]",
+        "malformed SUBSCRIBE: get_retained: expected true or false",
+    ),
+    (
         "[8,68,1,{},\"no uri\"]",
         "error: ' ' is not allowed at character 3",
     ),
