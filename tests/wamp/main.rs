@@ -3,6 +3,7 @@
 mod auth;
 mod devrouter;
 mod fake_router;
+mod floods;
 mod offers;
 mod peer;
 mod pool;
