@@ -382,6 +382,11 @@ impl Client {
         &self.shared.endpoint
     }
 
+    /// Returns the name of the kind of transport: `websocket`, `rawsocket` or `memory`.
+    pub fn transport(&self) -> &'static str {
+        self.shared.transport
+    }
+
     /// Returns the serializer that was agreed on.
     pub fn serializer(&self) -> Serializer {
         self.shared.serializer

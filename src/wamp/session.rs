@@ -63,6 +63,8 @@ const CLOSE_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     pub(crate) welcome: Welcome,
     pub(crate) endpoint: String,
+    /// The kind of transport, by name.
+    pub(crate) transport: &'static str,
     pub(crate) serializer: Serializer,
     pub(crate) config: RouterConfig,
     pub(crate) dropped: DropCounters,
@@ -295,7 +297,7 @@ pub(crate) async fn join(
     config: &RouterConfig,
     deadline: Instant,
 ) -> Result<(Parts, Task), SessionError> {
-    let serializer = transport.serializer();
+    let (kind, serializer) = (transport.name(), transport.serializer());
     let (mut reader, mut writer) = transport.split();
     let handshake = match Handshake::new(realm, &config.auth) {
         Ok(handshake) => handshake,
@@ -323,6 +325,7 @@ pub(crate) async fn join(
     let shared = Arc::new(Shared {
         welcome,
         endpoint,
+        transport: kind,
         serializer,
         config: config.clone(),
         dropped: DropCounters::default(),

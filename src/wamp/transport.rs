@@ -279,6 +279,15 @@ impl Transport {
         self.serializer
     }
 
+    /// Returns the name of the kind of transport: `websocket`, `rawsocket` or `memory`.
+    pub fn name(&self) -> &'static str {
+        match self.writer.kind {
+            WriterKind::WebSocket(_) => "websocket",
+            WriterKind::RawSocket(_) => "rawsocket",
+            WriterKind::Memory(_) => "memory",
+        }
+    }
+
     /// Takes the transport apart. Dropping both halves drops the connection without a word.
     pub fn split(self) -> (FrameReader, FrameWriter) {
         (self.reader, self.writer)

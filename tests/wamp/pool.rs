@@ -586,6 +586,7 @@ async fn the_status_tells_what_the_router_told() {
     assert_eq!(router.welcome.details, map(welcome));
     assert!(router.welcome.dealer_has("call_canceling"));
     assert_eq!(router.endpoint, "fake");
+    assert_eq!(router.transport, "memory");
     assert_eq!(router.welcome.session.0, 4711);
     assert_eq!(session.in_flight, 0);
 }

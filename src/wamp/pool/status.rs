@@ -109,6 +109,8 @@ pub struct SessionStatus {
 pub struct RouterSession {
     /// Where the router was reached, without secrets.
     pub endpoint: String,
+    /// The name of the kind of transport: `websocket`, `rawsocket` or `memory`.
+    pub transport: &'static str,
     /// The serializer.
     pub serializer: Serializer,
     /// What the router told about itself and us: id, agent, features, ...
@@ -173,6 +175,7 @@ fn session(slot: &Slot) -> SessionStatus {
         dropped,
         router: client.map(|client| RouterSession {
             endpoint: client.endpoint().to_owned(),
+            transport: client.transport(),
             serializer: client.serializer(),
             welcome: client.welcome().clone(),
         }),

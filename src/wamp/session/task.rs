@@ -419,13 +419,13 @@ impl Task {
         if stalled >= period * MAX_UNANSWERED_PINGS {
             return Err(SessionError::Stalled(stalled));
         }
+        self.suspect(self.unanswered_pings > 0 || stalled >= period);
         if !self.outbox.writer.may_ping() {
             return Ok(());
         }
         if self.unanswered_pings >= MAX_UNANSWERED_PINGS {
             return Err(SessionError::Unresponsive(self.unanswered_pings));
         }
-        self.suspect(self.unanswered_pings > 0 || stalled >= period);
         self.unanswered_pings += 1;
         self.outbox.ping().map_err(lost)
     }
