@@ -3,11 +3,11 @@
 //! ```text
 //! handles (client.rs) --Command--> queue --+
 //!                                          v
-//!                    task.rs: the only one that reads and writes the connection
+//!                    task.rs, task/: the only one that reads and writes the connection
 //!                      state.rs        requests and their answers (pure)
+//!                      tombstones.rs   requests that were given up
 //!                      subscribers.rs  who gets which event
 //!                      callee.rs       registered procedures and what runs
-//!                      tombstones.rs   requests that were given up
 //! ```
 //!
 //! No lock guards the connection. A handle checks what it can (URI, options), takes a permit and
