@@ -24,8 +24,9 @@ pub(super) fn decode(frame: &[u8], reading: Reading) -> Elements {
             Reading::Tolerant => NulText::Binary,
             Reading::Strict => NulText::OnlyBinary,
         },
-        // JavaScript writes a double of up to 10^21 without point and exponent.
-        rounds_wide_integers: reading == Reading::Tolerant,
+        // JavaScript writes a double of up to 10^21 without point and exponent. That is no mistake
+        // of a client in JavaScript, so strict reading takes it too; an id it can never be.
+        rounds_wide_integers: true,
         ..ReadNotes::default()
     };
     let mut elements = Elements::new();
