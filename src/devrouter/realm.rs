@@ -71,8 +71,6 @@ pub(super) struct Session {
 pub(super) struct Features {
     /// It understands INTERRUPT.
     pub(super) can_be_interrupted: bool,
-    /// It may send progress, and can be stopped when nobody wants it any more.
-    pub(super) sends_progress: bool,
     /// It can keep timeouts itself.
     pub(super) keeps_timeouts: bool,
 }
@@ -280,10 +278,8 @@ impl Features {
             .iter()
             .try_fold(hello, |map, key| map.get(*key).and_then(Value::as_map));
         let has = |name| features.is_some_and(|features| is_set(features, name));
-        let can_be_interrupted = has("call_canceling");
         Self {
-            can_be_interrupted,
-            sends_progress: can_be_interrupted && has("progressive_call_results"),
+            can_be_interrupted: has("call_canceling"),
             keeps_timeouts: has("call_timeout"),
         }
     }

@@ -67,25 +67,29 @@ async fn parts_that_nobody_asked_for_end_the_callees_session() {
         .await;
 }
 
-/// One that could not be stopped is not started.
+/// Libraries in JavaScript announce nothing of it, and do it.
 #[tokio::test]
-async fn a_callee_is_asked_for_parts_only_if_it_announces_them_and_can_be_stopped() {
-    for features in [
-        "{}",
-        r#"{"call_canceling":true}"#,
-        r#"{"progressive_call_results":true}"#,
-    ] {
-        let router = router();
-        let mut callee = Peer::join_as_callee(&router, features).await;
-        callee.asks(r#"[64,1,{},"a.whole"]"#, "[65,1,1]").await;
-        let mut caller = Peer::join(&router, Serializer::Json).await;
-        caller
-            .tell(r#"[48,1,{"receive_progress":true},"a.whole"]"#)
-            .await;
-        callee.hears("[68,1,1,{}]").await;
-        callee.tell("[70,1,{},[1]]").await;
-        caller.hears("[50,1,{},[1]]").await;
-    }
+async fn a_callee_that_announces_nothing_may_send_parts_too() {
+    let router = router();
+    let mut callee = Peer::join_as_callee(&router, "{}").await;
+    callee.asks(r#"[64,1,{},"a.parts"]"#, "[65,1,1]").await;
+    let mut caller = Peer::join(&router, Serializer::Json).await;
+    caller
+        .tell(r#"[48,1,{"receive_progress":true},"a.parts"]"#)
+        .await;
+    callee.hears(r#"[68,1,1,{"receive_progress":true}]"#).await;
+    callee.tell(r#"[70,1,{"progress":true},[1]]"#).await;
+    caller.hears(r#"[50,1,{"progress":true},[1]]"#).await;
+    // It cannot be told of the end; what it sends then is nobody's fault.
+    caller
+        .asks(
+            "[49,1,{}]",
+            r#"[8,48,1,{},"wamp.error.canceled",["the caller has canceled the call"]]"#,
+        )
+        .await;
+    callee.tell(r#"[70,1,{"progress":true},[2]]"#).await;
+    callee.hears_nothing_more().await;
+    caller.hears_nothing_more().await;
 }
 
 #[tokio::test]
