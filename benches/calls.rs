@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use calls::load::{self, Outcome, Request};
 use calls::processes::{self, Gateway};
-use peers::Crossbar;
+use peers::{Brand, RealRouter};
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::wamp::client::{Client, RegisterOptions, Registration};
 use wampgate::wamp::config::RouterConfig;
@@ -60,7 +60,7 @@ async fn run() {
     // All of these live until the end.
     let mut crossbar = None;
     if let Some(folder) = peers::installed() {
-        let router = Crossbar::start(&folder, &[REALM]).await;
+        let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
         let callee = echo(&router.url()).await;
         let gateway = Gateway::serve(&router.url(), REALM, PROCEDURE).await;
         let bridge = router.url().replace("ws://", "").replace("/ws", "");

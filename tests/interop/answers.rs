@@ -20,7 +20,7 @@ use wampgate::wamp::client::Client;
 use wampgate::wamp::config::{Reconnect, RouterConfig};
 
 use crate::http::{Answer, Http, PATIENCE};
-use crate::peers::{self, Callee, Crossbar};
+use crate::peers::{self, Brand, Callee, RealRouter};
 
 /// The sample's realm, and the realm of the sample from Bondy's world.
 const REALMS: [&str; 2] = ["com.example.market", "com.market.demo"];
@@ -154,7 +154,7 @@ async fn crossbar_gives_the_answers_of_the_embedded_router() {
         ..DevRouterConfig::default()
     });
     let listening = embedded.listen("127.0.0.1:0").await.unwrap();
-    let crossbar = Crossbar::start(&folder, &REALMS).await;
+    let crossbar = RealRouter::start(Brand::Crossbar, &folder, &REALMS).await;
     let ours = Side::start(&folder, &listening.url()).await;
     let theirs = Side::start(&folder, &crossbar.url()).await;
 
@@ -345,7 +345,7 @@ fn bondys_spec() -> Option<String> {
 }
 
 /// Sessions that come back quickly, so that the test of an outage is short.
-fn sessions(url: &str) -> RouterConfig {
+pub(crate) fn sessions(url: &str) -> RouterConfig {
     let (min, max) = (Duration::from_millis(50), Duration::from_millis(500));
     RouterConfig {
         urls: vec![url.into()],
@@ -354,6 +354,6 @@ fn sessions(url: &str) -> RouterConfig {
     }
 }
 
-fn uri(text: &str) -> Uri {
+pub(crate) fn uri(text: &str) -> Uri {
     Uri::parse(text, UriCheck::Loose).unwrap()
 }

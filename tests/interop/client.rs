@@ -17,10 +17,12 @@ use wampgate::wamp::message::Payload;
 use wampgate::wamp::pool::Pool;
 use wampgate::wamp::serializer::Serializer;
 
-use crate::peers::{self, Crossbar};
+use crate::peers::{self, Brand, RealRouter};
 
 const REALM: &str = "com.example.market";
 const LONG: Duration = Duration::from_secs(60);
+/// Long enough for what happens at once, on a busy machine too.
+pub(crate) const SOON: Duration = Duration::from_secs(2);
 
 fn uri(text: &str) -> Uri {
     Uri::parse(text, UriCheck::Loose).unwrap()
@@ -35,7 +37,7 @@ fn config(url: &str, serializer: Serializer) -> RouterConfig {
     }
 }
 
-fn call(procedure: &str, args: Vec<Value>) -> Call {
+pub(crate) fn call(procedure: &str, args: Vec<Value>) -> Call {
     Call::new(uri(procedure), Payload::new(args, Map::new()), LONG)
 }
 
@@ -91,7 +93,7 @@ async fn our_client_plays_all_roles_on_crossbar() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let router = Crossbar::start(&folder, &[REALM]).await;
+    let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
     let url = router.url();
     for serializer in Serializer::ALL {
         let interrupted = Arc::new(Notify::new());
@@ -195,7 +197,7 @@ async fn a_pool_outlives_crossbar_and_is_refused_by_its_realm() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let mut router = Crossbar::start(&folder, &[REALM]).await;
+    let mut router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
     let url = router.url();
     let refused = Client::connect(&uri("com.example.unknown"), &config(&url, Serializer::Json))
         .await
@@ -242,7 +244,7 @@ async fn each_authentication_is_accepted_and_a_wrong_secret_refused() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let router = Crossbar::start(&folder, &[REALM]).await;
+    let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
     let ticket = |authid: &str, secret: &str| Auth::Ticket {
         authid: authid.to_owned(),
         secret: Secret::text(secret),

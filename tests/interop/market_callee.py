@@ -1,6 +1,6 @@
 """A callee in Python on autobahn: the sample marketplace, and procedures that tests need.
 
-    python market_callee.py URL REALM
+    python market_callee.py URL REALM SERIALIZER
 
 Says `ready` on standard output whenever all procedures are registered (again after the router was
 away), and ends with standard input. The market's rules and words are those of `src/demo/market.rs`,
@@ -9,6 +9,7 @@ so that the same requests give the same answers through either.
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 
@@ -18,7 +19,7 @@ txaio.use_asyncio()
 
 from autobahn.asyncio.component import Component, run  # noqa: E402
 from autobahn.wamp import ApplicationError  # noqa: E402
-from autobahn.wamp.types import CallResult, PublishOptions, RegisterOptions  # noqa: E402
+from autobahn.wamp.types import CallOptions, CallResult, PublishOptions, RegisterOptions  # noqa: E402
 
 ERROR = "com.example.market.error."
 
@@ -108,6 +109,7 @@ class Tests:
         self.market = market
         self.session = session
         self.interrupts = 0
+        self.events = asyncio.Queue()
 
     def echo(self, *args, **kwargs):
         """Gives positional and named arguments back: integers, binary, text, all of it."""
@@ -118,12 +120,12 @@ class Tests:
         raise ApplicationError(uri, *args, **kwargs)
 
     async def slow(self, seconds=30):
-        """Answers after `seconds`, unless it is interrupted, which it makes known."""
+        """Answers after `seconds`, unless it is interrupted; publishes that it has begun."""
+        self.session.publish("com.example.test.started")
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
             self.interrupts += 1
-            self.session.publish("com.example.test.interrupted", self.interrupts)
             raise
         return "slept"
 
@@ -148,15 +150,59 @@ class Tests:
         self.market.reset()
         self.interrupts = 0
 
+    def progress(self, count, details):
+        """Counts to `count` in progressive results, for a caller who takes them."""
+        for i in range(1, count + 1):
+            if details.progress:
+                details.progress(i)
+        return "done"
+
+    def die(self):
+        """Dies as in a crash: the connection drops, nobody says goodbye."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def announce(self, topic, *args, **kwargs):
+        """Publishes."""
+        options = PublishOptions(acknowledge=True)
+        await self.session.publish(topic, *args, **kwargs, options=options)
+        return CallResult()
+
+    async def heard(self):
+        """Waits for the next event of `com.example.test.hear`, and gives its arguments."""
+        return await self.events.get()
+
+    async def relay(self, procedure, *args, **kwargs):
+        """Calls."""
+        return await self.session.call(procedure, *args, **kwargs)
+
+    async def gather(self, procedure, *args):
+        """Calls, and gives the progressive results, and the final one."""
+        seen = []
+        options = CallOptions(on_progress=lambda *args, **kwargs: seen.append(args[0]))
+        final = await self.session.call(procedure, *args, options=options)
+        return [seen, final.results[0]]
+
+    async def give_up(self, procedure, _mode):
+        """Calls, and cancels the call at once; with which mode, autobahn decides."""
+        call = self.session.call(procedure)
+        call.cancel()
+        try:
+            await call
+        except ApplicationError as error:
+            return error.error
+        except asyncio.CancelledError:
+            return "Cancelled"
+        return "answered"
+
 
 def main():
-    url, realm = sys.argv[1:]
+    url, realm, serializer = sys.argv[1:]
     component = Component(
         transports=[
             {
                 "type": "websocket",
                 "url": url,
-                "serializers": ["msgpack"],
+                "serializers": [serializer],
                 "max_retries": -1,
                 "initial_retry_delay": 0.1,
                 "max_retry_delay": 0.5,
@@ -199,7 +245,13 @@ def main():
             ("com.example.test.", others),
         ]:
             for name, procedure in procedures.items():
-                await session.register(procedure, prefix + name)
+                details = {"details_arg": "details"} if name == "progress" else {}
+                await session.register(procedure, prefix + name, RegisterOptions(**details))
+
+        def heard(*args, **kwargs):
+            tests.events.put_nowait(CallResult(*args, **kwargs))
+
+        await session.subscribe(heard, "com.example.test.hear")
         print("ready", flush=True)
 
     def end_with_owner():

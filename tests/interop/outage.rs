@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::answers::Side;
 use crate::http::Http;
-use crate::peers::{self, Crossbar};
+use crate::peers::{self, Brand, RealRouter};
 
 const CLIENTS: usize = 8;
 
@@ -19,7 +19,12 @@ async fn service_comes_back_with_the_router_and_no_answer_is_wrong() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let mut router = Crossbar::start(&folder, &["com.example.market", "com.market.demo"]).await;
+    let mut router = RealRouter::start(
+        Brand::Crossbar,
+        &folder,
+        &["com.example.market", "com.market.demo"],
+    )
+    .await;
     let mut side = Side::start(&folder, &router.url()).await;
 
     let done = Arc::new(AtomicBool::new(false));

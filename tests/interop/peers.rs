@@ -1,4 +1,4 @@
-//! Real peers as child processes: Crossbar.io as the router, a callee in Python on autobahn.
+//! Real peers as child processes: routers, and callees in Python and JavaScript.
 //!
 //! Each runs a script beside this file, which ends everything that it started as soon as its
 //! standard input ends. The pipe is ours, so that nothing outlives a test: not one that panics,
@@ -7,7 +7,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -34,39 +34,54 @@ pub(crate) fn installed() -> Option<PathBuf> {
         return None;
     };
     let folder = PathBuf::from(folder);
-    assert!(
-        folder.join("bin/python").exists(),
-        "no peers in {folder:?}: run `make peers`"
-    );
+    for peer in ["bin/crossbar", "bin/xconn-router", "node_modules/fox-wamp"] {
+        assert!(
+            folder.join(peer).exists(),
+            "no {peer} in {folder:?}: run `make peers`"
+        );
+    }
     Some(folder)
 }
 
-/// A Crossbar.io node on loopback.
-#[derive(Debug)]
-pub(crate) struct Crossbar {
-    process: Process,
-    realms: String,
-    port: u16,
+/// A router that somebody else wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brand {
+    Crossbar,
+    Xconn,
+    Fox,
 }
 
-impl Crossbar {
-    /// Starts a node on a free port and waits until clients may come.
-    pub(crate) async fn start(peers: &Path, realms: &[&str]) -> Self {
-        // Crossbar refuses port 0. A range that begins at random keeps nodes of parallel tests
-        // apart, and leaves a way out of a port that somebody took.
-        let low = fastrand::u16(20_000..30_000);
-        Self::launch(peers, &realms.join(","), low, low + 200).await
+/// A router on loopback, a process of its own.
+#[derive(Debug)]
+pub(crate) struct RealRouter {
+    brand: Brand,
+    realms: String,
+    port: u16,
+    process: Process,
+}
+
+impl RealRouter {
+    /// Starts a router on a free port and waits until clients may come. Names of realms that
+    /// fox-wamp takes have no dots. Who may join how, says `router.py`.
+    pub(crate) async fn start(brand: Brand, peers: &Path, realms: &[&str]) -> Self {
+        Self::launch(brand, peers, realms.join(","), 0).await
     }
 
-    async fn launch(peers: &Path, realms: &str, low: u16, high: u16) -> Self {
-        let args = [realms, &low.to_string(), &high.to_string()];
-        let mut process = Process::start(peers, "crossbar.py", &args);
+    async fn launch(brand: Brand, peers: &Path, realms: String, port: u16) -> Self {
+        let name = match brand {
+            Brand::Crossbar => "crossbar",
+            Brand::Xconn => "xconn",
+            Brand::Fox => "fox",
+        };
+        let args = ["router.py", name, &port.to_string(), &realms];
+        let mut process = Process::start(peers, &args);
         let ready = process.ready().await;
         let port = ready.trim().parse().expect("the port");
         Self {
-            process,
-            realms: realms.to_owned(),
+            brand,
+            realms,
             port,
+            process,
         }
     }
 
@@ -80,24 +95,64 @@ impl Crossbar {
         self.process.end();
     }
 
-    /// Starts a new node, which remembers nothing, on the same port.
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub(crate) async fn terminate(&mut self) {
+        self.process.say("term\n");
+        self.process.ended().await;
+    }
+
+    /// Waits until it has ended by itself: some routers crash.
+    pub(crate) async fn ended(&mut self) {
+        self.process.ended().await;
+    }
+
+    /// Starts a new router, which remembers nothing, on the same port.
     pub(crate) async fn restart(&mut self, peers: &Path) {
         self.process.end();
         let realms = std::mem::take(&mut self.realms);
-        *self = Self::launch(peers, &realms, self.port, self.port).await;
+        *self = Self::launch(self.brand, peers, realms, self.port).await;
     }
 }
 
-/// The callee of `market_callee.py`.
+/// Who answers calls: a language and a library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    /// autobahn in Python, `market_callee.py`.
+    Python,
+    /// wampy in JavaScript, `test_callee.cjs`.
+    Wampy,
+    /// autobahn in JavaScript, `test_callee.cjs`.
+    AutobahnJs,
+}
+
+/// A callee of another library: the procedures below `com.example.test`; in Python the sample
+/// marketplace too.
 #[derive(Debug)]
 pub(crate) struct Callee {
     process: Process,
 }
 
 impl Callee {
-    /// Starts it and waits until its procedures are registered.
+    /// Starts the one in Python and waits until its procedures are registered.
     pub(crate) async fn start(peers: &Path, url: &str, realm: &str) -> Self {
-        let mut process = Process::start(peers, "market_callee.py", &[url, realm]);
+        Self::of(Library::Python, peers, url, realm, "msgpack").await
+    }
+
+    /// Starts one that speaks `serializer` (`json`, `msgpack` or `cbor`).
+    pub(crate) async fn of(
+        library: Library,
+        peers: &Path,
+        url: &str,
+        realm: &str,
+        serializer: &str,
+    ) -> Self {
+        let (script, first): (_, &[&str]) = match library {
+            Library::Python => ("market_callee.py", &[]),
+            Library::Wampy => ("test_callee.cjs", &["wampy"]),
+            Library::AutobahnJs => ("test_callee.cjs", &["autobahn"]),
+        };
+        let args = [&[script], first, &[url, realm, serializer]].concat();
+        let mut process = Process::start(peers, &args);
         process.ready().await;
         Self { process }
     }
@@ -106,36 +161,46 @@ impl Callee {
     pub(crate) async fn back(&mut self) {
         self.process.ready().await;
     }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) {
+        self.process.ended().await;
+    }
 }
 
-/// A script of this folder, run by the Python of the peers.
+/// A script of this folder, run with the installed peers.
 #[derive(Debug)]
 struct Process {
-    name: &'static str,
+    name: String,
     child: Child,
     ready: mpsc::UnboundedReceiver<String>,
     log: Arc<Mutex<String>>,
 }
 
 impl Process {
-    fn start(peers: &Path, name: &'static str, args: &[&str]) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/interop")
-            .join(name);
-        let mut child = Command::new(peers.join("bin/python"))
-            .arg(script)
-            .args(args)
+    /// Starts a script, the first of `args`, with the rest as its arguments.
+    fn start(peers: &Path, args: &[&str]) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+        let interpreter = match args[0].rsplit_once('.') {
+            Some((_, "py")) => peers.join("bin/python"),
+            _ => PathBuf::from("node"),
+        };
+        let mut child = Command::new(interpreter)
+            .arg(folder.join(args[0]))
+            .args(&args[1..])
+            .env("WAMPGATE_PEERS", peers)
+            .env("NODE_PATH", peers.join("node_modules"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the peers' Python runs");
+            .expect("Python and Node.js run");
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, ready) = mpsc::unbounded_channel();
         follow(child.stderr.take().unwrap(), Arc::clone(&log), None);
         follow(child.stdout.take().unwrap(), Arc::clone(&log), Some(sender));
         Self {
-            name,
+            name: args.join(" "),
             child,
             ready,
             log,
@@ -146,9 +211,23 @@ impl Process {
     async fn ready(&mut self) -> String {
         match tokio::time::timeout(PATIENCE, self.ready.recv()).await {
             Ok(Some(rest)) => rest,
-            Ok(None) => panic!("{} ended:\n{}", self.name, self.log.lock().unwrap()),
-            Err(_) => panic!("{} is not ready:\n{}", self.name, self.log.lock().unwrap()),
+            Ok(None) => panic!("{} ended:\n{}", self.name, self.said()),
+            Err(_) => panic!("{} is not ready:\n{}", self.name, self.said()),
         }
+    }
+
+    /// Waits until it has ended by itself.
+    async fn ended(&mut self) {
+        let end = async { while self.ready.recv().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, end).await.is_err() {
+            panic!("{} does not end:\n{}", self.name, self.said());
+        }
+    }
+
+    /// Writes to its standard input.
+    fn say(&mut self, text: &str) {
+        let input = self.child.stdin.as_mut().expect("not ended");
+        input.write_all(text.as_bytes()).expect("it reads");
     }
 
     /// Ends it with all that it started, and waits for that.
@@ -156,17 +235,18 @@ impl Process {
         drop(self.child.stdin.take());
         self.child.wait().expect("our own child");
     }
+
+    fn said(&self) -> String {
+        let log = self.log.lock();
+        log.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.end();
         if thread::panicking() {
-            let log = self
-                .log
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            eprintln!("--- {} said:\n{log}", self.name);
+            eprintln!("--- {} said:\n{}", self.name, self.said());
         }
     }
 }
@@ -183,9 +263,7 @@ fn follow(
                 // Nobody waits any more: then nobody needs it.
                 sender.send(rest.to_owned()).ok();
             }
-            let mut log = log
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.push_str(&line);
             log.push('\n');
         }

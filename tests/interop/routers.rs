@@ -1,0 +1,1061 @@
+//! The same requests on every router, with callees of every library.
+//!
+//! One table says what each request gives. Where a router or a library cannot do it, the table says
+//! what it does instead, and why: nothing is left out, and a peer that learns better is noticed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use wampgate::app::{App, Plan};
+use wampgate::catalog::{Catalog, SourceText};
+use wampgate::devrouter::{DevRouterConfig, Router};
+use wampgate::gateway::listener;
+use wampgate::gateway::peer::TrustedProxies;
+use wampgate::value::{Map, Value};
+use wampgate::wamp::client::{
+    CallStep, Client, ProgressLimits, Publish, RegisterOptions, Registration, SubscribeOptions,
+    Subscription,
+};
+use wampgate::wamp::error::{ApplicationError, CallError};
+use wampgate::wamp::message::Payload;
+use wampgate::wamp::options::CancelMode;
+
+use crate::answers::{sessions, uri};
+use crate::http::{Answer, Http};
+use crate::peers::{self, Brand, Callee, Library, PATIENCE, RealRouter};
+
+/// One thing that is asked of each router and callee.
+struct Case {
+    what: &'static str,
+    ask: Ask,
+    gives: &'static str,
+    /// Who gives something else: the first whose pattern fits.
+    but: &'static [But],
+}
+
+enum Ask {
+    /// A request to the gateway: method, path, body.
+    Http(&'static str, &'static str, &'static str),
+    /// Anything else.
+    Do(for<'a> fn(&'a mut Cell) -> BoxFuture<'a, String>),
+}
+
+/// A known quirk.
+struct But {
+    /// `router/callee`, where `*` stands for any.
+    who: &'static str,
+    gives: &'static str,
+    /// Whether it costs the callee its session. It comes back by itself.
+    costs_session: bool,
+}
+
+/// A quirk, and why it is.
+const fn but(who: &'static str, gives: &'static str, _why: &'static str) -> But {
+    But {
+        who,
+        gives,
+        costs_session: false,
+    }
+}
+
+impl But {
+    const fn and_costs_session(self) -> Self {
+        Self {
+            costs_session: true,
+            ..self
+        }
+    }
+}
+
+impl Case {
+    fn quirk(&self, router: &str, callee: &str) -> Option<&But> {
+        self.but.iter().find(|but| {
+            let (routers, callees) = but.who.split_once('/').expect("router/callee");
+            ["*", router].contains(&routers) && ["*", callee].contains(&callees)
+        })
+    }
+}
+
+/// A callee on a router, in a realm of its own, and a gateway and a client of ours beside it.
+pub(crate) struct Cell {
+    library: Library,
+    pub(crate) callee: Callee,
+    app: App,
+    pub(crate) http: Http,
+    pub(crate) ours: Client,
+    realm: &'static str,
+    /// Somebody has called what takes long.
+    pub(crate) started: Subscription,
+    events: Subscription,
+    interrupted: Arc<Notify>,
+    _offers: Vec<Registration>,
+    /// Where another callee may be started.
+    peers: PathBuf,
+    url: String,
+    serializer: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        what: "integers of 64 bits",
+        ask: Ask::Http(
+            "POST",
+            "/test/echo",
+            "[9007199254740993, -9007199254740993, 9223372036854775807, 9223372036854775808]",
+        ),
+        gives: r#"200 {"args":[[9007199254740993,-9007199254740993,9223372036854775807,9223372036854775808],"second"],"kwargs":{"body":[9007199254740993,-9007199254740993,9223372036854775807,9223372036854775808],"length":79}}"#,
+        but: &[
+            but("fox/*", ROUNDED, "all numbers of this router are doubles"),
+            but("*/autobahn_js", ROUNDED, "and so are JSON's in JavaScript"),
+        ],
+    },
+    Case {
+        what: "2^64 - 1",
+        ask: Ask::Http("POST", "/test/wide", "18446744073709551615"),
+        gives: "200 [18446744073709551615,1]",
+        but: &[
+            but(
+                "crossbar/autobahn_js",
+                "504 bondy.error.timeout",
+                "JavaScript answers 18446744073709552000, which the router cannot write as MessagePack",
+            ),
+            but(
+                "fox/*",
+                r#"200 {"args":[1.8446744073709552e+19,1],"kwargs":{}}"#,
+                "doubles",
+            ),
+            but("*/autobahn_js", "200 [1.8446744073709552e+19,1]", "doubles"),
+        ],
+    },
+    Case {
+        what: "integers from 2^32 to 2^53",
+        ask: Ask::Http("POST", "/test/echo", "[4294967296, 9007199254740991]"),
+        gives: r#"200 {"args":[[4294967296,9007199254740991],"second"],"kwargs":{"body":[4294967296,9007199254740991],"length":30}}"#,
+        but: &[],
+    },
+    Case {
+        what: "integers of the callee",
+        ask: Ask::Http("GET", "/test/big", ""),
+        gives: "200 [18446744073709551615,9223372036854775808,9223372036854775807,-9223372036854775808,9007199254740993]",
+        but: &[
+            but(
+                "crossbar/autobahn_js",
+                "504 bondy.error.timeout",
+                "as with 2^64 - 1: never answered",
+            ),
+            but(
+                "fox/*",
+                r#"200 {"args":[1.8446744073709552e+19,9223372036854776000,9223372036854776000,-9.223372036854776e+18,9007199254740992],"kwargs":{}}"#,
+                "doubles; and a list that is the only argument is taken for the list of arguments",
+            ),
+            but(
+                "*/autobahn_js",
+                "200 [1.8446744073709552e+19,9223372036854776000,9223372036854776000,-9.223372036854776e+18,9007199254740992]",
+                "doubles",
+            ),
+        ],
+    },
+    Case {
+        what: "values in values",
+        ask: Ask::Http(
+            "POST",
+            "/test/echo",
+            r#"["nested", [[]], {"a": {}}, null, true, 1.5, 1e300, "ü☃\u0000"]"#,
+        ),
+        gives: r#"200 {"args":[["nested",[[]],{"a":{}},null,true,1.5,1e+300,"ü☃\u0000"],"second"],"kwargs":{"body":["nested",[[]],{"a":{}},null,true,1.5,1e+300,"ü☃\u0000"],"length":66}}"#,
+        but: &[],
+    },
+    Case {
+        what: "null",
+        ask: Ask::Http("POST", "/test/echo", "null"),
+        gives: r#"200 {"args":[null,"second"],"kwargs":{"body":null,"length":4}}"#,
+        but: &[],
+    },
+    Case {
+        what: "a megabyte there and back",
+        ask: Ask::Do(|cell| Box::pin(cell.megabyte())),
+        gives: "200 the same",
+        but: &[],
+    },
+    Case {
+        what: "no arguments",
+        ask: Ask::Do(|cell| Box::pin(cell.call("echo", vec![], Map::new()))),
+        gives: "[] {}",
+        but: &[],
+    },
+    Case {
+        what: "named arguments only",
+        ask: Ask::Do(|cell| Box::pin(cell.call("echo", vec![], kwargs()))),
+        gives: r#"[] {"named":true}"#,
+        but: &[],
+    },
+    Case {
+        what: "one argument that is a list",
+        ask: Ask::Do(|cell| {
+            Box::pin(cell.call("echo", vec![Value::List(vec![Value::I64(1)])], Map::new()))
+        }),
+        gives: "[[1]] {}",
+        but: &[but(
+            "fox/*",
+            "[1] {}",
+            "it is taken for the list of arguments",
+        )],
+    },
+    Case {
+        what: "an empty result",
+        ask: Ask::Http("GET", "/test/nothing", ""),
+        gives: r#"200 {"args":[],"kwargs":{}}"#,
+        but: &[],
+    },
+    Case {
+        what: "a null result",
+        ask: Ask::Http("GET", "/test/null", ""),
+        gives: "200 null",
+        but: &[but(
+            "fox/*",
+            r#"200 {"args":[],"kwargs":{}}"#,
+            "null as the only argument is none",
+        )],
+    },
+    Case {
+        what: "bytes there and back",
+        ask: Ask::Do(|cell| {
+            Box::pin(cell.call("echo", vec![bytes(), "second".into()], Map::new()))
+        }),
+        gives: r#"["AID/","second"] {}"#,
+        but: &[but(
+            "xconn/autobahn_js",
+            "wamp.error.canceled [] {}",
+            NO_BYTES_IN_JSON,
+        )
+        .and_costs_session()],
+    },
+    Case {
+        what: "bytes that the callee turns round",
+        ask: Ask::Do(|cell| Box::pin(cell.call("binary", vec![bytes()], Map::new()))),
+        gives: r#"["/4AA"] {}"#,
+        but: &[
+            but(
+                "xconn/autobahn_js",
+                "wamp.error.canceled [] {}",
+                NO_BYTES_IN_JSON,
+            )
+            .and_costs_session(),
+            but("fox/python", r#"["/4AA"] {}"#, "as it should"),
+            but(
+                "fox/*",
+                r#"["string"] {}"#,
+                "JavaScript's libraries have no bytes in JSON",
+            ),
+            but(
+                "*/autobahn_js",
+                r#"["string"] {}"#,
+                "JavaScript's libraries have no bytes in JSON",
+            ),
+        ],
+    },
+    Case {
+        what: "bytes of the callee",
+        ask: Ask::Do(|cell| Box::pin(cell.bytes())),
+        gives: "200 256 bytes",
+        but: &[
+            but("fox/python", "200 256 bytes", "as it should"),
+            but(
+                "fox/*",
+                "200 a map of 256 members",
+                "JavaScript's libraries have no bytes in JSON",
+            ),
+            but(
+                "*/autobahn_js",
+                "200 a map of 256 members",
+                "JavaScript's libraries have no bytes in JSON",
+            ),
+        ],
+    },
+    Case {
+        what: "an error with arguments",
+        ask: Ask::Http("POST", "/test/fail", r#"{"big": 9007199254740993}"#),
+        gives: r#"409 {"args":[1,"two"],"kwargs":{"body":{"big":9007199254740993}},"uri":"com.example.test.error.no"}"#,
+        but: &[
+            but(
+                "fox/*",
+                r#"409 {"args":["com.example.test.error.no"],"kwargs":{},"uri":"wamp.error.callee_failure"}"#,
+                "it has but one error, with the callee's as its argument",
+            ),
+            but(
+                "*/autobahn_js",
+                r#"409 {"args":[1,"two"],"kwargs":{"body":{"big":9007199254740992}},"uri":"com.example.test.error.no"}"#,
+                "doubles",
+            ),
+        ],
+    },
+    Case {
+        what: "an error that the API does not know",
+        ask: Ask::Http("POST", "/test/fail-plainly", "{}"),
+        gives: "500 com.example.test.error.no",
+        but: &[but(
+            "fox/*",
+            "500 wamp.error.callee_failure",
+            "it has but one error",
+        )],
+    },
+    Case {
+        what: "nobody offers it",
+        ask: Ask::Http("GET", "/test/any/nobody", ""),
+        gives: "501 wamp.error.no_such_procedure",
+        but: &[],
+    },
+    Case {
+        what: "the error's arguments then",
+        ask: Ask::Do(|cell| Box::pin(cell.call("nobody", vec![], Map::new()))),
+        gives: r#"wamp.error.no_such_procedure ["no callee registered for procedure <com.example.test.nobody>"] {}"#,
+        but: &[
+            but(
+                "embedded/*",
+                r#"wamp.error.no_such_procedure ["nobody has registered `com.example.test.nobody`"] {}"#,
+                "its own words",
+            ),
+            but(
+                "xconn/*",
+                "wamp.error.no_such_procedure [] {}",
+                "it says nothing more",
+            ),
+        ],
+    },
+    Case {
+        what: "we publish",
+        ask: Ask::Do(|cell| Box::pin(cell.publish())),
+        gives: r#"202 "published", heard: [{"what":1},"second"] {"length":11}"#,
+        but: &[],
+    },
+    Case {
+        what: "we subscribe",
+        ask: Ask::Do(|cell| Box::pin(cell.hear())),
+        gives: r#"[] {}, heard: [1] {"named":true}"#,
+        but: &[],
+    },
+    Case {
+        what: "progressive results",
+        ask: Ask::Do(|cell| Box::pin(cell.progress())),
+        gives: r#"part [1] {}, part [2] {}, part [3] {}, ["done"] {}"#,
+        but: &[],
+    },
+    Case {
+        what: "progressive results for who takes none",
+        ask: Ask::Do(|cell| Box::pin(cell.call("progress", vec![Value::I64(3)], Map::new()))),
+        gives: r#"["done"] {}"#,
+        but: &[
+            but("xconn/wampy", "wamp.error.canceled [] {}", SENDS_UNASKED).and_costs_session(),
+            but(
+                "embedded/wampy",
+                r#"wamp.error.canceled ["the callee is gone"] {}"#,
+                SENDS_UNASKED,
+            )
+            .and_costs_session(),
+        ],
+    },
+    Case {
+        what: "our progressive results",
+        ask: Ask::Do(|cell| {
+            Box::pin(cell.call(
+                "gather",
+                vec!["com.example.ours.progress".into()],
+                Map::new(),
+            ))
+        }),
+        gives: r#"[[[1,2,3],"done"]] {}"#,
+        but: &[but(
+            "fox/*",
+            r#"[[1,2,3],"done"] {}"#,
+            "a list as the only argument",
+        )],
+    },
+    Case {
+        what: "we are called",
+        ask: Ask::Do(|cell| Box::pin(cell.relayed("com.example.ours.echo"))),
+        gives: r#"[1,"two"] {"named":true}"#,
+        but: &[],
+    },
+    Case {
+        what: "we are called and fail",
+        ask: Ask::Do(|cell| Box::pin(cell.relayed("com.example.ours.fail"))),
+        gives: r#"com.example.error.no [1,"two"] {"named":true}"#,
+        but: &[but(
+            "fox/*",
+            r#"wamp.error.callee_failure ["wamp.error.callee_failure"] {}"#,
+            "it has but one error",
+        )],
+    },
+    Case {
+        what: "we are called and interrupted: kill",
+        ask: Ask::Do(|cell| Box::pin(cell.given_up("kill"))),
+        gives: r#"["wamp.error.canceled"] {}, interrupted"#,
+        but: &[
+            but(
+                "fox/wampy",
+                r#"["Feature not supported"] {}, not interrupted"#,
+                NO_CANCEL,
+            ),
+            but(
+                "fox/autobahn_js",
+                "no answer within 2s, not interrupted",
+                NO_CANCEL,
+            ),
+            but(
+                "fox/python",
+                r#"["Cancelled"] {}, not interrupted"#,
+                NO_CANCEL,
+            ),
+            but(
+                "*/python",
+                r#"["Cancelled"] {}, interrupted"#,
+                "the library does not wait",
+            ),
+        ],
+    },
+    Case {
+        what: "we are called and interrupted: killnowait",
+        ask: Ask::Do(|cell| Box::pin(cell.given_up("killnowait"))),
+        gives: r#"["wamp.error.canceled"] {}, interrupted"#,
+        but: &[
+            but(
+                "fox/wampy",
+                r#"["Feature not supported"] {}, not interrupted"#,
+                NO_CANCEL,
+            ),
+            but("fox/*", r#"["Cancelled"] {}, not interrupted"#, NO_CANCEL),
+            but(
+                "*/python",
+                r#"["Cancelled"] {}, interrupted"#,
+                "the library does not wait",
+            ),
+            but(
+                "*/autobahn_js",
+                r#"["Cancelled"] {}, interrupted"#,
+                "nor does this, which takes the router's answer for a violation",
+            )
+            .and_costs_session(),
+        ],
+    },
+    Case {
+        what: "the deadline",
+        ask: Ask::Do(|cell| Box::pin(cell.deadline())),
+        gives: "504",
+        but: &[
+            but("xconn/python", "504", "as it should"),
+            but("xconn/*", "504", INTERRUPTS_ALL).and_costs_session(),
+        ],
+    },
+    Case {
+        what: "the callee is interrupted then",
+        ask: Ask::Do(|cell| Box::pin(cell.interrupts(1))),
+        gives: "[1] {}",
+        but: CANNOT_BE_INTERRUPTED,
+    },
+    Case {
+        what: "the client leaves",
+        ask: Ask::Do(|cell| Box::pin(cell.leave())),
+        gives: "gone",
+        but: &[
+            but("xconn/python", "gone", "as it should"),
+            but("xconn/*", "gone", INTERRUPTS_ALL).and_costs_session(),
+        ],
+    },
+    Case {
+        what: "the callee is interrupted again",
+        ask: Ask::Do(|cell| Box::pin(cell.interrupts(2))),
+        gives: "[2] {}",
+        but: CANNOT_BE_INTERRUPTED,
+    },
+    Case {
+        what: "calls that the router has not settled",
+        ask: Ask::Do(|cell| Box::pin(cell.unsettled())),
+        gives: "0",
+        but: &[
+            but("fox/*", "2", NO_CANCEL),
+            but("crossbar/python", "0", "as it should"),
+            but(
+                "crossbar/*",
+                "2",
+                "no answer to CANCEL if the callee cannot be interrupted",
+            ),
+        ],
+    },
+    Case {
+        what: "canceled by skip",
+        ask: Ask::Do(|cell| Box::pin(cell.skip())),
+        gives: "0 unsettled",
+        but: &[
+            but("fox/*", "1 unsettled", NO_CANCEL),
+            but("crossbar/*", "1 unsettled", "no answer to CANCEL by skip"),
+        ],
+    },
+    Case {
+        what: "we publish nothing",
+        ask: Ask::Do(|cell| Box::pin(cell.publish_nothing())),
+        gives: "[] {}",
+        but: &[but(
+            "fox/python",
+            "no answer within 2s",
+            "the event has null for its arguments, which the library takes for a violation",
+        )
+        .and_costs_session()],
+    },
+    Case {
+        what: "the callee dies",
+        ask: Ask::Do(|cell| Box::pin(cell.die())),
+        gives: "400 wamp.error.canceled",
+        but: &[but("fox/*", "504 bondy.error.timeout", "it never answers")],
+    },
+    Case {
+        what: "nobody is left",
+        ask: Ask::Http("POST", "/test/echo", "1"),
+        gives: "501 wamp.error.no_such_procedure",
+        but: &[],
+    },
+    Case {
+        what: "another callee comes",
+        ask: Ask::Do(|cell| Box::pin(cell.succeed())),
+        gives: r#"200 {"args":[1,"second"],"kwargs":{"body":1,"length":1}}"#,
+        but: &[],
+    },
+    Case {
+        what: "the sessions are as they were",
+        ask: Ask::Do(|cell| Box::pin(cell.state())),
+        gives: "0 reconnects, 0 in flight, 0 malformed; 0 reconnects, 0 in flight, 0 malformed",
+        but: &[],
+    },
+];
+
+const ROUNDED: &str = r#"200 {"args":[[9007199254740992,-9007199254740992,9223372036854776000,9223372036854776000],"second"],"kwargs":{"body":[9007199254740992,-9007199254740992,9223372036854776000,9223372036854776000],"length":79}}"#;
+const NO_BYTES_IN_JSON: &str = "the router has no bytes in JSON, and drops who should get them";
+const SENDS_UNASKED: &str = "the library sends them unasked, and the router drops it for that";
+const NO_CANCEL: &str = "the router cancels nothing, and does not announce it";
+const INTERRUPTS_ALL: &str = "the router sends INTERRUPT also to who does not announce it, and these take it for a violation";
+const CANNOT_BE_INTERRUPTED: &[But] = &[
+    but("fox/*", "[0] {}", NO_CANCEL),
+    but(
+        "*/wampy",
+        "[0] {}",
+        "the library cannot be interrupted, and does not announce it",
+    ),
+    but(
+        "*/autobahn_js",
+        "[0] {}",
+        "the library cannot be interrupted, and does not announce it",
+    ),
+];
+
+const LIBRARIES: [(&str, Library, &str); 3] = [
+    ("python", Library::Python, "msgpack"),
+    ("wampy", Library::Wampy, "msgpack"),
+    ("autobahn_js", Library::AutobahnJs, "json"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crossbar_with_each_library() {
+    with_each_library(Some(Brand::Crossbar)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn xconn_with_each_library() {
+    with_each_library(Some(Brand::Xconn)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fox_with_each_library() {
+    with_each_library(Some(Brand::Fox)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_router_with_each_library() {
+    with_each_library(None).await;
+}
+
+/// Asks all of the table on one router: `None` is the embedded one.
+async fn with_each_library(brand: Option<Brand>) {
+    let Some(peers) = peers::installed() else {
+        return;
+    };
+    let realms = LIBRARIES.map(|(realm, ..)| realm);
+    let embedded = Router::new(DevRouterConfig {
+        realms: realms.iter().map(|realm| uri(realm).into()).collect(),
+        ..DevRouterConfig::default()
+    });
+    // fox-wamp crashes when it writes to a client who has just gone: one for each.
+    let mut routers = Vec::new();
+    for realms in match brand {
+        None => vec![],
+        Some(Brand::Fox) => realms.chunks(1).collect(),
+        Some(_) => vec![&realms[..]],
+    } {
+        routers.push(RealRouter::start(brand.unwrap(), &peers, realms).await);
+    }
+    let name = brand.map_or("embedded".to_owned(), |brand| {
+        format!("{brand:?}").to_lowercase()
+    });
+    let listening = embedded.listen("127.0.0.1:0").await.unwrap();
+    let mut urls = routers.iter().map(RealRouter::url).collect::<Vec<_>>();
+    urls.resize(
+        realms.len(),
+        urls.last().cloned().unwrap_or(listening.url()),
+    );
+    let cells = LIBRARIES
+        .iter()
+        .zip(&urls)
+        .map(|(&(callee, library, serializer), url)| {
+            // It speaks nothing else.
+            let serializer = if brand == Some(Brand::Fox) {
+                "json"
+            } else {
+                serializer
+            };
+            let (peers, name) = (&peers, &name);
+            async move {
+                let mut cell = Cell::start(peers, url, callee, library, serializer).await;
+                let mut wrong = Vec::new();
+                for case in CASES {
+                    let gave = cell.ask(&case.ask).await;
+                    let quirk = case.quirk(name, callee);
+                    let expected = quirk.map_or(case.gives, |but| but.gives);
+                    if quirk.is_some_and(|but| but.costs_session) {
+                        cell.callee.back().await;
+                    }
+                    if gave != expected {
+                        wrong.push(format!(
+                            "{name}/{callee}: {}\n  gave   {gave}\n  wanted {expected}",
+                            case.what
+                        ));
+                    }
+                }
+                cell.app.stop().await;
+                wrong
+            }
+        });
+    let wrong = join_all(cells).await.concat();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    embedded.shutdown().await;
+}
+
+impl Cell {
+    pub(crate) async fn start(
+        peers: &Path,
+        url: &str,
+        realm: &'static str,
+        library: Library,
+        serializer: &'static str,
+    ) -> Self {
+        let callee = Callee::of(library, peers, url, realm, serializer).await;
+        let plan = Plan {
+            listener: listener::Config {
+                listen: vec!["127.0.0.1:0".to_owned()],
+                ..listener::Config::default()
+            },
+            trusted_proxies: TrustedProxies::default(),
+            realms: vec![(uri(realm), sessions(url))],
+            routes: catalog(realm).routes(),
+        };
+        let app = App::start(plan).await.unwrap();
+        let pool = app.gateway().pools.get(realm).expect("the realm is in use");
+        pool.ready(PATIENCE).await.expect("a session");
+        let ours = Client::connect(&uri(realm), &sessions(url)).await.unwrap();
+        let interrupted = Arc::new(Notify::new());
+        let offers = offer(&ours, interrupted.clone()).await;
+        let none = SubscribeOptions::default();
+        let events = ours
+            .subscribe(&uri("com.example.ours.hear"), none, 8)
+            .await
+            .unwrap();
+        let none = SubscribeOptions::default();
+        let started = ours
+            .subscribe(&uri("com.example.test.started"), none, 8)
+            .await
+            .unwrap();
+        Self {
+            library,
+            callee,
+            http: Http::to(app.local_addrs()[0]),
+            app,
+            ours,
+            realm,
+            started,
+            events,
+            interrupted,
+            _offers: offers,
+            peers: peers.to_owned(),
+            url: url.to_owned(),
+            serializer,
+        }
+    }
+
+    async fn ask(&mut self, ask: &Ask) -> String {
+        match ask {
+            Ask::Http(method, path, body) => self.http(method, path, body).await,
+            Ask::Do(ask) => timeout(PATIENCE, ask(self))
+                .await
+                .unwrap_or_else(|_| "nothing".to_owned()),
+        }
+    }
+
+    pub(crate) async fn http(&self, method: &str, path: &str, body: &str) -> String {
+        let headers: &[_] = if body.is_empty() {
+            &[]
+        } else {
+            &[("content-type", "application/json")]
+        };
+        show(&self.http.send(method, path, headers, body.to_owned()).await)
+    }
+
+    /// Calls a procedure of the callee, not through HTTP.
+    async fn call(&self, name: &str, args: Vec<Value>, kwargs: Map) -> String {
+        show_result(self.try_call(name, args, kwargs).await)
+    }
+
+    async fn try_call(
+        &self,
+        name: &str,
+        args: Vec<Value>,
+        kwargs: Map,
+    ) -> Result<Payload, CallError> {
+        let mut call = crate::client::call(&format!("com.example.test.{name}"), args);
+        call.payload = Payload::new(call.payload.args().to_vec(), kwargs);
+        call.timeout = crate::client::SOON;
+        Ok(self.ours.call(call).await?.payload)
+    }
+
+    async fn megabyte(&self) -> String {
+        let text = format!("{:?}", "x".repeat(1 << 20));
+        let answer = self.http.json("POST", "/test/echo", &text).await;
+        let args = answer.member("args");
+        let same =
+            matches!(&args, Value::List(args) if args[0] == Value::from(text.trim_matches('"')));
+        format!(
+            "{} {}",
+            answer.status.as_u16(),
+            if same { "the same" } else { "something else" }
+        )
+    }
+
+    async fn bytes(&self) -> String {
+        let answer = self.http.get("/test/binary").await;
+        let status = answer.status.as_u16();
+        match answer.value() {
+            Value::Map(map) => format!("{status} a map of {} members", map.len()),
+            text if text
+                == Value::Bytes((0..=255).collect())
+                    .to_string()
+                    .trim_matches('"')
+                    .into() =>
+            {
+                format!("{status} 256 bytes")
+            }
+            other => format!("{status} {other}"),
+        }
+    }
+
+    async fn publish(&self) -> String {
+        let published = self.http("POST", "/test/publish", r#"{"what": 1}"#).await;
+        format!(
+            "{published}, heard: {}",
+            self.call("heard", vec![], Map::new()).await
+        )
+    }
+
+    async fn publish_nothing(&self) -> String {
+        let publish = Publish::new(uri("com.example.test.hear"), Payload::default(), PATIENCE);
+        // The call first: whom the event costs its session, nobody writes to afterwards.
+        let (heard, published) = tokio::join!(
+            self.call("heard", vec![], Map::new()),
+            self.ours.publish(publish)
+        );
+        published.unwrap();
+        heard
+    }
+
+    async fn hear(&mut self) -> String {
+        let announce = vec!["com.example.ours.hear".into(), Value::I64(1)];
+        let announced = self.call("announce", announce, kwargs()).await;
+        let event = self.events.next().await.expect("the subscription lasts");
+        format!("{announced}, heard: {}", show_payload(&event.payload))
+    }
+
+    /// Lets the callee call us.
+    async fn relayed(&self, procedure: &str) -> String {
+        self.call(
+            "relay",
+            vec![procedure.into(), Value::I64(1), "two".into()],
+            kwargs(),
+        )
+        .await
+    }
+
+    /// Lets the callee call us and cancel the call.
+    async fn given_up(&self, mode: &str) -> String {
+        let gave = self
+            .call(
+                "give_up",
+                vec!["com.example.ours.slow".into(), mode.into()],
+                Map::new(),
+            )
+            .await;
+        let told = timeout(crate::client::SOON, self.interrupted.notified())
+            .await
+            .is_ok();
+        format!(
+            "{gave}, {}",
+            if told {
+                "interrupted"
+            } else {
+                "not interrupted"
+            }
+        )
+    }
+
+    /// Calls, and takes progressive results.
+    async fn progress(&self) -> String {
+        let call = crate::client::call("com.example.test.progress", vec![Value::I64(3)]);
+        let mut steps = self
+            .ours
+            .call_progressive(call, ProgressLimits::default())
+            .unwrap();
+        let mut gave = Vec::new();
+        while let Some(step) = steps.next().await {
+            gave.push(match step {
+                Ok(CallStep::Progress(part)) => format!("part {}", show_payload(&part.payload)),
+                Ok(CallStep::Result(result)) => show_payload(&result.payload),
+                Err(error) => show_result(Err(error)),
+            });
+        }
+        gave.join(", ")
+    }
+
+    /// Ours, or the router's where it knows it: they run out together.
+    async fn deadline(&self) -> String {
+        self.http
+            .get("/test/slow")
+            .await
+            .status
+            .as_u16()
+            .to_string()
+    }
+
+    /// Asks until the callee has been told of `count` interrupts, a bounded number of times.
+    async fn interrupts(&self, count: i64) -> String {
+        let mut gave = String::new();
+        for _ in 0..50 {
+            gave = self.call("seen_interrupts", vec![], Map::new()).await;
+            if gave == format!("[{count}] {{}}") {
+                break;
+            }
+        }
+        gave
+    }
+
+    /// Sends a request and leaves when the callee has it.
+    async fn leave(&mut self) -> String {
+        // The one of the case before.
+        self.started.next().await;
+        tokio::select! {
+            answer = self.http.get("/test/any/slow") => panic!("{}", answer.show()),
+            _ = self.started.next() => {}
+        }
+        "gone".to_owned()
+    }
+
+    /// How many calls are given up whose end the router has not told.
+    async fn unsettled(&self) -> String {
+        let pool = self
+            .app
+            .gateway()
+            .pools
+            .get(self.realm)
+            .expect("the realm is in use");
+        let count = || {
+            pool.status()
+                .sessions
+                .iter()
+                .map(|session| session.tombstones)
+                .sum()
+        };
+        self.settle(count).await.to_string()
+    }
+
+    async fn skip(&mut self) -> String {
+        let mut call = crate::client::call("com.example.test.slow", vec![]);
+        call.cancel = CancelMode::Skip;
+        let before = self.ours.tombstones();
+        tokio::select! {
+            result = self.ours.call(call) => panic!("{result:?}"),
+            _ = self.started.next() => {}
+        }
+        let unsettled = self
+            .settle(|| self.ours.tombstones().saturating_sub(before))
+            .await;
+        format!("{unsettled} unsettled")
+    }
+
+    /// Gives the router the time of some calls to bring a number to 0.
+    async fn settle(&self, count: impl Fn() -> usize) -> usize {
+        for _ in 0..50 {
+            self.http.json("POST", "/test/echo", "1").await;
+            self.call("echo", vec![], Map::new()).await;
+            if count() == 0 {
+                break;
+            }
+        }
+        count()
+    }
+
+    async fn die(&mut self) -> String {
+        let answer = self.http("GET", "/test/die", "").await;
+        self.callee.ended().await;
+        answer
+    }
+
+    async fn succeed(&mut self) -> String {
+        self.callee = Callee::of(
+            self.library,
+            &self.peers,
+            &self.url,
+            self.realm,
+            self.serializer,
+        )
+        .await;
+        self.http("POST", "/test/echo", "1").await
+    }
+
+    async fn state(&self) -> String {
+        let status = self.app.gateway().pools.status();
+        let of = |session: &wampgate::wamp::pool::SessionStatus| {
+            format!(
+                "{} reconnects, {} in flight, {} malformed",
+                session.reconnects, session.in_flight, session.dropped.malformed
+            )
+        };
+        status
+            .iter()
+            .flat_map(|pool| &pool.sessions)
+            .map(of)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+/// What we offer to the callee as a caller.
+async fn offer(client: &Client, interrupted: Arc<Notify>) -> Vec<Registration> {
+    let ours = |name: &str| uri(&format!("com.example.ours.{name}"));
+    let options = RegisterOptions::default();
+    let echo = client
+        .register(&ours("echo"), options, |invocation| async {
+            Ok(invocation.payload)
+        })
+        .await;
+    let fail = client
+        .register(&ours("fail"), options, |invocation| async move {
+            let (args, kwargs) = (
+                invocation.payload.args().to_vec(),
+                invocation.payload.kwargs().clone(),
+            );
+            Err(ApplicationError::new("com.example.error.no", args, kwargs))
+        })
+        .await;
+    let slow = client
+        .register(&ours("slow"), options, move |invocation| {
+            let interrupted = interrupted.clone();
+            async move {
+                invocation.interrupted().await;
+                interrupted.notify_one();
+                Ok(Payload::default())
+            }
+        })
+        .await;
+    let progress = client
+        .register(&ours("progress"), options, |invocation| async move {
+            for number in 1..=3 {
+                // A caller who takes none gets the end only.
+                invocation.progress(numbered(Value::I64(number))).await.ok();
+            }
+            Ok(numbered("done".into()))
+        })
+        .await;
+    [echo, fail, slow, progress].map(Result::unwrap).into()
+}
+
+/// With a named argument, without which fox-wamp sends null, which autobahn in Python cannot bear.
+fn numbered(value: Value) -> Payload {
+    Payload::new(vec![value], kwargs())
+}
+
+fn kwargs() -> Map {
+    Map::from([("named".to_owned(), true.into())])
+}
+
+fn bytes() -> Value {
+    Value::Bytes(vec![0, 128, 255].into())
+}
+
+fn show_result(result: Result<Payload, CallError>) -> String {
+    match result {
+        Ok(payload) => show_payload(&payload),
+        Err(CallError::Application(error)) => {
+            format!("{} {}", error.uri, show_payload(&error.payload))
+        }
+        Err(error) => format!("{error}"),
+    }
+}
+
+fn show_payload(payload: &Payload) -> String {
+    let (args, kwargs) = (payload.args().to_vec(), payload.kwargs().clone());
+    format!(
+        "{} {}",
+        sorted(Value::List(args)),
+        sorted(Value::Map(kwargs))
+    )
+}
+
+/// The status and the body; of a problem only its code.
+pub(crate) fn show(answer: &Answer) -> String {
+    if answer.header("content-type").contains("problem") {
+        let code = answer.member("code");
+        return format!(
+            "{} {}",
+            answer.status.as_u16(),
+            code.to_string().trim_matches('"')
+        );
+    }
+    match serde_json::from_slice(&answer.body) {
+        Ok(body) => format!("{} {}", answer.status.as_u16(), sorted(body)),
+        Err(_) => answer.show(),
+    }
+}
+
+/// Some routers keep no order of members.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::List(items) => Value::List(items.into_iter().map(sorted).collect()),
+        Value::Map(mut map) => {
+            map.sort_unstable_keys();
+            Value::Map(
+                map.into_iter()
+                    .map(|(name, value)| (name, sorted(value)))
+                    .collect(),
+            )
+        }
+        other => other,
+    }
+}
+
+fn catalog(realm: &str) -> Catalog {
+    let source = |name: &str, text: String| SourceText {
+        name: name.to_owned(),
+        text,
+    };
+    let spec = include_str!("protocol.json").replace("com.example.market", realm);
+    let realms = [source(realm, format!(r#"{{"uri": "{realm}"}}"#))];
+    let catalog = Catalog::load_folders(&[source("protocol.json", spec)], &realms, &|_| None);
+    assert!(!catalog.has_errors(), "{:?}", catalog.findings());
+    catalog
+}
