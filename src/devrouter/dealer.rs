@@ -282,6 +282,34 @@ impl Dealer {
         departure
     }
 
+    /// Asserts what holds between any two requests.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let mut open = 0;
+        for (session, calls) in &self.calls {
+            assert!(!calls.open.is_empty());
+            for (request, call) in &calls.open {
+                let caller = Party {
+                    session: *session,
+                    request: *request,
+                };
+                assert_eq!(self.caller_of(call.callee), Some(caller));
+                let deadline = call.limit.map(|limit| (limit.deadline, *request));
+                assert!(deadline.is_none_or(|it| calls.deadlines.contains(&it)));
+                open += 1;
+            }
+            let limited = calls.open.values().filter(|call| call.limit.is_some());
+            assert_eq!(calls.deadlines.len(), limited.count());
+        }
+        let invocations = self.invocations.values().map(HashMap::len);
+        assert_eq!(invocations.sum::<usize>(), open);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.registrations.is_empty() && self.calls.is_empty() && self.invocations.is_empty()
+    }
+
     fn forget_call(&mut self, caller: Party) {
         let Some(calls) = self.calls.get_mut(&caller.session) else {
             return;

@@ -496,3 +496,6 @@ impl State {
 pub(super) fn option_text(option: &str) -> String {
     format!("the embedded router does not support the option `{option}`")
 }
+
+#[cfg(test)]
+mod tests;
