@@ -8,13 +8,16 @@ mod check;
 mod completions;
 mod demo;
 mod eval;
+mod program;
 mod publish;
+mod register;
 mod router;
 mod routes;
 mod run;
 mod serve;
 mod session;
 mod settings;
+mod subscribe;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -35,15 +38,7 @@ const VERSION: &str = concat!(
 
 /// Commands that are documented and come with a later version.
 const LATER: &[&str] = &[
-    "test",
-    "apply",
-    "get",
-    "list",
-    "delete",
-    "diff",
-    "openapi",
-    "subscribe",
-    "schema",
+    "test", "apply", "get", "list", "delete", "diff", "openapi", "schema",
 ];
 
 /// Serves the procedures and topics of a WAMP router as REST endpoints.
@@ -69,6 +64,8 @@ enum Command {
     Eval(eval::Args),
     Call(call::Args),
     Publish(publish::Args),
+    Subscribe(subscribe::Args),
+    Register(register::Args),
     Completions(completions::Args),
 }
 
@@ -179,12 +176,17 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
         Command::Eval(args) => eval::run(&args, &outside),
         Command::Call(args) => call::run(args, &outside),
         Command::Publish(args) => publish::run(args, &outside),
+        Command::Subscribe(args) => subscribe::run(&args, &outside),
+        Command::Register(args) => register::run(args, &outside),
         Command::Completions(args) => completions::run(&args, &outside),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Findings | Outcome::CutShort) => ExitCode::from(1),
-        Err(error) => ended(Err(error), 1),
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => ended(usage.print().map_err(Into::into), 2),
+            Err(error) => ended(Err(error), 1),
+        },
     }
 }
 

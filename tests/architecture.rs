@@ -60,6 +60,7 @@ const HOMES: &[(&str, &str)] = &[
     ("hyper_util", "gateway"),
     ("clap", "cli main"),
     ("clap_complete", "cli"),
+    ("rustix", "cli/program"),
     ("anyhow", "app cli main"),
     ("tracing_subscriber", "telemetry"),
     // The rest is synchronous: values, documents, the language, specs and configuration know no runtime.

@@ -6,18 +6,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::error::ErrorKind;
 
 use super::{Outcome, Outside, settings};
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, Override, Router};
 use crate::diagnostic::nearest;
 use crate::document::parse_duration;
-use crate::uri::{Uri, UriCheck};
+use crate::uri::{Match, Uri, UriCheck, UriPattern};
 use crate::value::{Map, Value, json};
 use crate::wamp::client::Client;
 use crate::wamp::config::{Endpoint, RouterConfig};
 use crate::wamp::error::{ApplicationError, CallError, chain};
 use crate::wamp::message::Payload;
+use crate::wamp::pool::{OfferStatus, Pool};
 
 /// The variable that holds the secret of `--authid`: what stands on a command line is seen by all.
 const SECRET: &str = "WAMPGATE_SECRET";
@@ -160,6 +162,14 @@ pub(super) async fn join(realm: &Uri, config: &RouterConfig) -> anyhow::Result<C
     joined.map_err(|error| anyhow::anyhow!("cannot join {realm}: {}", chain(&error)))
 }
 
+/// Starts a pool, whose session comes back when it is lost, and waits for the first one.
+pub(super) async fn start(realm: &Uri, config: &RouterConfig) -> anyhow::Result<Pool> {
+    let pool = Pool::start(realm.clone(), config.clone());
+    let ready = pool.ready(config.connect_timeout).await;
+    ready.map_err(|error| anyhow::anyhow!("cannot join {realm}: {}", chain(&error)))?;
+    Ok(pool)
+}
+
 /// What a call or publication carries.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -187,9 +197,22 @@ impl Arguments {
     }
 }
 
+/// How a pattern may match.
+pub(super) const MATCHES: [&str; 3] = ["exact", "prefix", "wildcard"];
+
 /// Reads a URI.
 pub(super) fn uri(text: &str) -> Result<Uri, String> {
     Uri::parse(text, UriCheck::Loose).map_err(|error| error.to_string())
+}
+
+/// Reads a URI pattern. What is none is a mistake of usage, although it is found late: what it is to
+/// match stands elsewhere on the command line.
+pub(super) fn pattern(text: &str, policy: &str) -> Result<UriPattern, clap::Error> {
+    let policy = Match::from_name(policy).unwrap_or_default();
+    UriPattern::parse(text, policy, UriCheck::Loose).map_err(|error| {
+        let message = format!("invalid {} URI '{text}': {error}\n", policy.name());
+        clap::Error::raw(ErrorKind::ValueValidation, message)
+    })
 }
 
 /// Reads a duration.
@@ -234,19 +257,64 @@ pub(super) fn shown(payload: Payload) -> Value {
     if let Some(content) = payload.sealed() {
         return content.clone();
     }
-    let (mut args, kwargs) = payload.into_parts();
-    if args.len() == 1 && kwargs.is_empty() {
-        return args.pop().unwrap_or_default();
+    match payload.args() {
+        [only] if payload.kwargs().is_empty() => only.clone(),
+        _ => Value::from(members(payload)),
     }
-    Value::from(members(args, kwargs))
 }
 
 /// Returns `args` and `kwargs` as members of an object.
-pub(super) fn members(args: Vec<Value>, kwargs: Map) -> Map {
+pub(super) fn members(payload: Payload) -> Map {
+    let (args, kwargs) = payload.into_parts();
     Map::from_iter([
         ("args".to_owned(), Value::from(args)),
         ("kwargs".to_owned(), Value::from(kwargs)),
     ])
+}
+
+/// The other way round: an object that has `args` or `kwargs`, and nothing else, is both; any other
+/// value is the one positional argument.
+pub(super) fn payload(value: Value) -> Payload {
+    let has_only = |map: &Map| {
+        !map.is_empty()
+            && map.iter().all(|(key, value)| match key.as_str() {
+                "args" => value.as_list().is_some(),
+                "kwargs" => value.as_map().is_some(),
+                _ => false,
+            })
+    };
+    match value {
+        Value::Map(mut map) if has_only(&map) => {
+            let args = match map.swap_remove("args") {
+                Some(Value::List(args)) => args,
+                _ => Vec::new(),
+            };
+            let kwargs = match map.swap_remove("kwargs") {
+                Some(Value::Map(kwargs)) => kwargs,
+                _ => Map::new(),
+            };
+            Payload::new(args, kwargs)
+        }
+        other => Payload::new(vec![other], Map::new()),
+    }
+}
+
+/// Says how things are, to a person: standard output is for what was asked for.
+pub(super) fn say(text: &str) {
+    // Without a reader there is nobody to tell.
+    writeln!(io::stderr(), "{text}").ok();
+}
+
+/// Makes an error of a subscription or registration that was not made in time.
+pub(super) fn established(is_ready: bool, status: &OfferStatus) -> anyhow::Result<()> {
+    if is_ready {
+        return Ok(());
+    }
+    let name = status.kind.name();
+    match &status.last_error {
+        Some(error) => anyhow::bail!("the {name} was refused: {error}"),
+        None => anyhow::bail!("the router did not answer for the {name} within {LEAVE:?}"),
+    }
 }
 
 /// Tells a failure: the error's URI in one line, what it carries as JSON in another.
@@ -257,8 +325,7 @@ pub(super) fn refused(error: &CallError) -> anyhow::Result<Outcome> {
             let ApplicationError { uri, payload, .. } = &**error;
             writeln!(stderr, "error: {uri}")?;
             if *payload != Payload::default() {
-                let (args, kwargs) = payload.clone().into_parts();
-                writeln!(stderr, "{}", Value::from(members(args, kwargs)))?;
+                writeln!(stderr, "{}", Value::from(members(payload.clone())))?;
             }
         }
         other => writeln!(stderr, "error: {}", chain(other))?,
@@ -287,5 +354,21 @@ mod tests {
         assert!(error.contains("beyond 64 bits"), "{error}");
         assert_eq!(named("a=b=5"), Ok(("a".to_owned(), Value::from("b=5"))));
         assert!(named("=5").is_err());
+    }
+
+    #[test]
+    fn a_payload_shows_as_it_is_read() {
+        for text in [
+            "5",
+            "[5]",
+            r#"{"a":1}"#,
+            r#"{"args":[1,2],"kwargs":{"a":1}}"#,
+            r#"{"args":[],"kwargs":{}}"#,
+        ] {
+            let value = json::from_json(text.as_bytes()).unwrap();
+            assert_eq!(shown(payload(value)).to_string(), text);
+        }
+        let only = json::from_json(br#"{"args": 5}"#).unwrap();
+        assert_eq!(payload(only).args().len(), 1);
     }
 }

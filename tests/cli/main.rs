@@ -5,6 +5,7 @@
 //! `tests/cli/files`. After a change that is meant, `UPDATE_CASES=1 cargo test --test cli` writes
 //! the cases anew: read the difference as carefully as code.
 
+mod clients;
 mod processes;
 mod readme;
 

@@ -10,7 +10,7 @@ use std::{fs, thread};
 use crate::PROGRAM;
 
 /// Longest wait for a line or an end: a bound, not an expectation.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program that runs; killed when dropped.
 pub(crate) struct Running {
@@ -21,9 +21,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(args: &[&str], folder: &Path) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(args)
-            .current_dir(folder)
+        Self::spawn(Command::new(PROGRAM).args(args).current_dir(folder))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("WAMPGATE_PEERS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -286,7 +288,7 @@ fn what_is_given_up_is_logged_and_a_second_signal_ends_everything_at_once() {
 
 impl Running {
     /// Waits for an end that nobody asked for.
-    fn ended(mut self) -> (ExitStatus, String) {
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.seen.push(line);
         }

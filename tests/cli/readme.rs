@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::processes::{demo, shell};
+use crate::clients::{router, shell_command};
+use crate::processes::{Running, demo, shell};
 use crate::{PROGRAM, run};
 
 /// Returns the contents of the fenced blocks of a language, in their order.
@@ -72,4 +73,59 @@ fn its_commands_run() {
             assert_eq!(output.trim(), r#""HELLO 13""#);
         }
     }
+}
+
+#[test]
+fn what_it_says_to_try_works_as_written() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (router, url) = router("127.0.0.1:0", elsewhere.path());
+    // As written, but for the ports.
+    let command = |line: &str, base: &str| {
+        let mut command = shell_command(&line.replace("http://127.0.0.1:18080", base), root);
+        command
+            .env("WAMPGATE_ROUTER__URLS", &url)
+            .env("WAMPGATE_HTTP__LISTEN", "127.0.0.1:0");
+        command
+    };
+    let mut serve = Running::spawn(&mut command("exec wampgate serve --log-format text", ""));
+    let line = serve.line("serving HTTP at http://");
+    let base = line.split_once("at ").unwrap().1;
+    let base = base.split(' ').next().unwrap();
+
+    let blocks = blocks("sh");
+    let begins = |with: &str| {
+        let found = blocks.iter().find(|block| block.starts_with(with));
+        found.unwrap().lines().map(str::to_owned)
+    };
+    let mut going_on: Vec<Running> = begins("wampgate register")
+        .map(|line| {
+            let mut running = Running::spawn(&mut command(&format!("exec {line}"), base));
+            running.line("ed ");
+            running
+        })
+        .collect();
+    let tried = blocks.iter().find(|block| block.contains("wampgate call"));
+    let printed: Vec<String> = tried
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let output = command(line, base).output().unwrap();
+            assert!(output.status.success(), "{line}: {output:?}");
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        })
+        .collect();
+    let lamp = r#"{"name":"lamp","price":12.5}"#;
+    assert_eq!([&*printed[0], &*printed[2]], [lamp, lamp]);
+    let announced = r#"{"publication_id":"#;
+    assert!(printed[1].starts_with(announced), "{printed:?}");
+    assert!(printed[3].starts_with(announced), "{printed:?}");
+    going_on[0].line(r#"{"procedure":"com.example.market.get","args":["lamp"]"#);
+    going_on[1].line("closed today");
+    going_on[1].line("closed tomorrow");
+    for running in going_on {
+        assert_eq!(running.end("INT").0.code(), Some(0));
+    }
+    serve.end("TERM");
+    router.end("TERM");
 }
