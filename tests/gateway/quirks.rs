@@ -9,6 +9,7 @@
 //! with KEY VALUE      a setting of the realm's router: see `configured`
 //! welcome [DETAILS]   takes the next connection and opens the session that it asks for
 //! accept              takes the next connection and says nothing on it yet
+//! answer HEX          answers the next connection's handshake by these bytes and hangs up
 //! refuse STATUS       answers the next connection's handshake by a status of HTTP
 //! hang-up             takes the next connection and drops it
 //! ask METHOD PATH [BODY]   a request of an HTTP client
@@ -105,6 +106,11 @@ async fn fox() {
 #[tokio::test]
 async fn battler() {
     play("battler").await;
+}
+
+#[tokio::test]
+async fn rawsocket() {
+    play("rawsocket").await;
 }
 
 #[tokio::test]
@@ -215,8 +221,12 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(settings: impl Iterator<Item = &str>) -> Self {
-        let port = Port::open();
+    async fn set<'c>(settings: impl Iterator<Item = &'c str> + Clone) -> Self {
+        let raw_length = settings
+            .clone()
+            .find_map(|setting| setting.strip_prefix("rawsocket "))
+            .map(|length| length.parse().expect("0 to 15"));
+        let port = Port::open(raw_length);
         let mut plan = plan(SPEC, port.url.as_str().into());
         plan.realms[0].1 = configured(plan.realms[0].1.clone(), settings);
         let app = App::start(plan).await.expect("a free port");
@@ -254,12 +264,8 @@ impl Stage {
                 let shown = heard.map_or_else(|| "closed".to_owned(), |frame| shown(&frame));
                 return Some(format!("< {shown}"));
             }
-            "bytes" => {
-                let bytes = rest
-                    .split(' ')
-                    .map(|hex| u8::from_str_radix(hex, 16).unwrap());
-                self.wire().write(&bytes.collect::<Vec<_>>()).await;
-            }
+            "answer" => self.port.answer(&bytes(rest)).await,
+            "bytes" => self.wire().write(&bytes(rest)).await,
             "close" => {
                 let close = (!rest.is_empty()).then(|| {
                     let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -391,6 +397,8 @@ fn configured<'c>(config: RouterConfig, settings: impl Iterator<Item = &'c str>)
                 config.connect_timeout = Duration::from_millis(value.parse().unwrap());
             }
             "limit" => config.max_message_bytes = value.parse().unwrap(),
+            // The router's: see `Port::open`.
+            "rawsocket" => {}
             "uri-check" => config.uri_check = UriCheck::Strict,
             "ticket" => {
                 config.auth = Auth::Ticket {
@@ -402,6 +410,14 @@ fn configured<'c>(config: RouterConfig, settings: impl Iterator<Item = &'c str>)
         }
     }
     config
+}
+
+/// Reads bytes in hexadecimal.
+fn bytes(hex: &str) -> Vec<u8> {
+    let pairs = hex.split(' ');
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
 }
 
 /// Writes out what would make a transcript hard to read: see the top of this file.
@@ -497,7 +513,7 @@ fn same_in_each_run(error: &str) -> String {
     ] {
         error = error.replace(system, "connection reset");
     }
-    for (start, end) in [("ws://", "/ws"), (", for ", " now")] {
+    for (start, end) in [("ws://", "/ws"), ("tcp://", ": "), (", for ", " now")] {
         if let Some(from) = error.find(start)
             && let Some(length) = error[from..].find(end)
         {

@@ -13,6 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{self, FrameHeader};
 
+/// The number of the serializer in RawSocket's handshake.
+const JSON: u8 = 1;
+
 /// Small, so that a router that stops reading is soon felt.
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 
@@ -20,25 +23,37 @@ const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Port {
     listener: TcpListener,
+    /// Of RawSocket; else WebSocket is spoken.
+    raw_length: Option<u8>,
     pub(super) url: String,
 }
 
 impl Port {
-    pub(super) fn open() -> Self {
+    /// `raw_length`, if given, is what the handshake of RawSocket says of the longest message that
+    /// is taken: 2^(9 + it) bytes.
+    pub(super) fn open(raw_length: Option<u8>) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(64).unwrap();
-        let url = format!("ws://{}/ws", listener.local_addr().unwrap());
-        Self { listener, url }
+        let address = listener.local_addr().unwrap();
+        let url = match raw_length {
+            Some(_) => format!("tcp://{address}"),
+            None => format!("ws://{address}/ws"),
+        };
+        Self {
+            listener,
+            raw_length,
+            url,
+        }
     }
 
     async fn connection(&self) -> TcpStream {
         self.listener.accept().await.unwrap().0
     }
 
-    /// Takes the next connection and opens the WebSocket on it; no WAMP is spoken yet. `None` is a
-    /// client that went away before.
+    /// Takes the next connection and answers its handshake; no WAMP is spoken yet. `None` is a client
+    /// that went away before.
     pub(super) async fn accept(&self) -> Option<Wire> {
         #[expect(
             clippy::result_large_err,
@@ -49,16 +64,28 @@ impl Port {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
             Ok(response)
         };
-        let connection = self.connection().await;
+        let mut connection = self.connection().await;
+        if let Some(length) = self.raw_length {
+            let mut asked = [0; 4];
+            connection.read_exact(&mut asked).await.ok()?;
+            assert_eq!((asked[0], asked[1] & 0x0f), (0x7f, JSON), "{asked:02x?}");
+            let answer = [0x7f, length << 4 | JSON, 0, 0];
+            connection.write_all(&answer).await.ok()?;
+            return Some(Wire::Raw(connection));
+        }
         let socket = tokio_tungstenite::accept_hdr_async(connection, choose).await;
-        socket.ok().map(|socket| Wire { socket })
+        socket.ok().map(Box::new).map(Wire::WebSocket)
     }
 
     /// Takes the next connection and answers its request by a status of HTTP.
     pub(super) async fn refuse(&self, status: &str) {
-        let mut connection = self.asked().await;
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-        connection.write_all(answer.as_bytes()).await.unwrap();
+        self.answer(answer.as_bytes()).await;
+    }
+
+    /// Takes the next connection, answers its handshake by these bytes and hangs up.
+    pub(super) async fn answer(&self, bytes: &[u8]) {
+        self.asked().await.write_all(bytes).await.unwrap();
     }
 
     /// Takes the next connection and hangs up.
@@ -77,15 +104,21 @@ impl Port {
 
 /// One connection. Dropping it ends it without a word.
 #[derive(Debug)]
-pub(super) struct Wire {
-    socket: WebSocketStream<TcpStream>,
+pub(super) enum Wire {
+    WebSocket(Box<WebSocketStream<TcpStream>>),
+    Raw(TcpStream),
 }
 
 impl Wire {
-    /// Waits for the next message and returns its text; `None` is the end. Pings are answered.
+    /// Waits for the next message and returns its text; `None` is the end. WebSocket's pings are
+    /// answered.
     pub(super) async fn next(&mut self) -> Option<String> {
+        let socket = match self {
+            Wire::WebSocket(socket) => socket,
+            Wire::Raw(connection) => return next_raw(connection).await,
+        };
         loop {
-            match self.socket.next().await? {
+            match socket.next().await? {
                 Ok(Frame::Text(text)) => return Some(text.as_str().to_owned()),
                 Ok(Frame::Binary(bytes)) => return Some(format!("binary {bytes:?}")),
                 Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::Frame(_)) => {}
@@ -94,17 +127,24 @@ impl Wire {
         }
     }
 
-    /// Sends a text frame. A client that is gone is nothing that a script has to care for.
+    /// Sends a message. A client that is gone is nothing that a script has to care for.
     pub(super) async fn say(&mut self, text: &str) {
-        self.send(Frame::text(text)).await;
+        if let Wire::Raw(connection) = self {
+            let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+            let frame = [&length, text.as_bytes()].concat();
+            drop(connection.write_all(&frame).await);
+        } else {
+            self.send(Frame::text(text)).await;
+        }
     }
 
+    /// Sends a message in a binary frame.
     pub(super) async fn say_binary(&mut self, text: &str) {
         self.send(Frame::binary(Bytes::copy_from_slice(text.as_bytes())))
             .await;
     }
 
-    /// Sends one message as two frames, with a ping between them.
+    /// Sends one message as two frames, with pings between and after them.
     pub(super) async fn say_in_pieces(&mut self, text: &str) {
         let (first, second) = text.split_at(text.len() / 2);
         for (opcode, is_last, part) in [
@@ -125,11 +165,20 @@ impl Wire {
 
     /// Writes bytes that need be no frame.
     pub(super) async fn write(&mut self, bytes: &[u8]) {
-        self.socket.get_mut().write_all(bytes).await.unwrap();
+        let connection = match self {
+            Wire::WebSocket(socket) => socket.get_mut(),
+            Wire::Raw(connection) => connection,
+        };
+        connection.write_all(bytes).await.unwrap();
     }
 
-    /// Sends a close frame; without a code that is what others report as 1005.
+    /// Sends a close frame; without a code that is what others report as 1005. RawSocket has none:
+    /// there it is the end of what is sent.
     pub(super) async fn close(&mut self, close: Option<(u16, String)>) {
+        if let Wire::Raw(connection) = self {
+            connection.shutdown().await.unwrap();
+            return;
+        }
         let frame = close.map(|(code, reason)| CloseFrame {
             code: code.into(),
             reason: reason.into(),
@@ -138,6 +187,22 @@ impl Wire {
     }
 
     async fn send(&mut self, frame: Frame) {
-        drop(self.socket.send(frame).await);
+        match self {
+            Wire::WebSocket(socket) => drop(socket.send(frame).await),
+            Wire::Raw(_) => panic!("RawSocket has no such frame"),
+        }
     }
+}
+
+async fn next_raw(connection: &mut TcpStream) -> Option<String> {
+    let head = connection.read_u32().await.ok()?;
+    let mut bytes = vec![0; (head & 0x00ff_ffff) as usize];
+    connection.read_exact(&mut bytes).await.ok()?;
+    let text = String::from_utf8(bytes).unwrap();
+    Some(match head >> 24 {
+        0 => text,
+        1 => format!("PING {text}"),
+        2 => format!("PONG {text}"),
+        other => format!("type {other}"),
+    })
 }
