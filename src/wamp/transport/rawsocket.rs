@@ -638,3 +638,6 @@ impl Writer {
         .map_err(TransportError::Lost)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -397,9 +397,12 @@ fn ended(error: Error) -> TransportError {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::StreamExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
     use super::super::{FrameReader, FrameWriter, accept, connect};
     use super::*;
@@ -638,6 +641,124 @@ mod tests {
             accept(stream, &json.serializers, MAX, short).await,
             Err(AcceptError::Timeout(_))
         ));
+    }
+
+    #[tokio::test]
+    async fn batches_are_agreed_on_where_both_know_them() {
+        for serializer in Serializer::ALL {
+            let batched = RouterConfig {
+                batched: true,
+                ..config(&[serializer])
+            };
+            let (client, server) = join(batched, &[serializer], MAX).await;
+            let (mut client_reader, mut client) = client.unwrap().split();
+            let (mut server_reader, mut server) = server.unwrap().split();
+            assert_eq!(
+                client.max_message_bytes(),
+                MAX - batch::overhead_bytes(serializer)
+            );
+            for _ in 0..1000 {
+                client.feed(Bytes::from_static(b"[1,2]")).unwrap();
+            }
+            client.ping().unwrap();
+            let long = Bytes::from(vec![b'x'; client.max_message_bytes()]);
+            client.feed(long.clone()).unwrap();
+            server.feed(Bytes::from_static(b"[3]")).unwrap();
+            let (closed, ()) = tokio::join!(
+                async {
+                    client.flush().await?;
+                    client.close().await
+                },
+                async {
+                    let mut messages = Vec::new();
+                    // A ping may overtake what waits to be packed.
+                    while let Some(next) = server_reader.next().await {
+                        if let Incoming::Message(message) = next.unwrap() {
+                            messages.push(message);
+                        }
+                    }
+                    assert_eq!(messages.pop().unwrap(), long);
+                    assert_eq!(messages, vec![Bytes::from_static(b"[1,2]"); 1000]);
+                }
+            );
+            closed.unwrap();
+            // What the other had not flushed is lost with the connection, and nothing else.
+            assert!(matches!(
+                client_reader.next().await,
+                None | Some(Ok(Incoming::Pong))
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_router_without_batches_gets_plain_messages() {
+        let (listener, url) = listener().await;
+        let config = RouterConfig {
+            batched: true,
+            ..config(&[Serializer::Msgpack, Serializer::Json])
+        };
+        let mut offers = String::new();
+        #[expect(
+            clippy::result_large_err,
+            reason = "the library fixes the error's type"
+        )]
+        let choose = |request: &Request, mut response: Response| {
+            let header = &request.headers()[SEC_WEBSOCKET_PROTOCOL];
+            header.to_str().unwrap().clone_into(&mut offers);
+            let plain = HeaderValue::from_static("wamp.2.json");
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, plain);
+            Ok(response)
+        };
+        let (client, server) = tokio::join!(connect(&url, &config), async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_hdr_async(stream, choose).await
+        });
+        assert_eq!(
+            offers,
+            "wamp.2.msgpack.batched, wamp.2.msgpack, wamp.2.json.batched, wamp.2.json"
+        );
+        let (_reader, mut writer) = client.unwrap().split();
+        assert_eq!(writer.max_message_bytes(), MAX);
+        writer.feed(Bytes::from_static(b"[1]")).unwrap();
+        writer.flush().await.unwrap();
+        let frame = server.unwrap().next().await.unwrap().unwrap();
+        assert_eq!(frame, Message::text("[1]"));
+    }
+
+    #[tokio::test]
+    async fn fragments_are_one_message_whatever_comes_between() {
+        let only = [Serializer::Json];
+        let (client, server) = join(config(&only), &only, MAX).await;
+        let (mut reader, _writer) = client.unwrap().split();
+        let (_reader, server) = server.unwrap().split();
+        let WriterKind::WebSocket(mut server) = server.kind else {
+            panic!("no socket");
+        };
+        let text = OpCode::Data(Data::Text);
+        let more = OpCode::Data(Data::Continue);
+        for frame in [
+            Frame::message(&b"[1,"[..], text, false),
+            Frame::message(&b""[..], more, false),
+            Frame::ping(&b"?"[..]),
+            Frame::message(&b"2]"[..], more, true),
+        ] {
+            server.start_send(Message::Frame(frame)).unwrap();
+        }
+        server.flush().await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap(), Incoming::Ping);
+        assert_eq!(
+            reader.next().await.unwrap().unwrap(),
+            Incoming::Message(Bytes::from_static(b"[1,2]"))
+        );
+        // The limit is one on all fragments together.
+        for is_last in [false, true] {
+            let half = vec![b'1'; MAX / 2 + 1];
+            let kind = if is_last { more } else { text };
+            let frame = Frame::message(half, kind, is_last);
+            server.start_send(Message::Frame(frame)).unwrap();
+        }
+        let (_, next) = tokio::join!(server.flush(), reader.next());
+        assert!(matches!(next, Some(Err(TransportError::TooLong { .. }))));
     }
 
     #[tokio::test]
