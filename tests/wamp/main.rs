@@ -12,5 +12,7 @@ mod registrations;
 mod round_trips;
 mod session;
 mod storm;
+mod tls;
 mod together;
+mod transports;
 mod vectors;
