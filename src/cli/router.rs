@@ -1,5 +1,7 @@
 //! `wampgate router`: the embedded router alone.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 use super::run::on_runtime;
@@ -13,17 +15,20 @@ use crate::uri::Uri;
 
 /// Runs the embedded WAMP router alone, for development and tests.
 ///
-/// Anybody may join, and nothing is kept. Prints one line for each address it listens on, once it
-/// does; logs go to standard error. Ctrl-C ends it.
+/// Anybody may join, and nothing is kept. Prints `listening on` and a URL, a line for each that
+/// clients may use, once they may; logs go to standard error. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wampgate router
   wampgate router --realm com.example.market
   wampgate router --listen 127.0.0.1:0  on a free port; the line on standard output says which")]
 pub(super) struct Args {
-    /// Address to listen on for WebSocket clients, may be repeated
+    /// Address to listen on for WebSocket and RawSocket clients, may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: Vec<String>,
+    /// Path of a Unix domain socket to listen on for RawSocket clients, may be repeated
+    #[arg(long, value_name = "PATH")]
+    unix: Vec<PathBuf>,
     /// URI of a realm, may be repeated [default: whichever realm a client names]
     #[arg(long, value_name = "URI", value_parser = uri)]
     realm: Vec<Uri>,
@@ -49,7 +54,15 @@ async fn serve(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
             .listen(address)
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
-        outside.print(&format!("listening on {}\n", listening.url()))?;
+        for url in [listening.url(), listening.rawsocket_url()] {
+            outside.print(&format!("listening on {url}\n"))?;
+        }
+    }
+    for path in &args.unix {
+        let shown = path.display();
+        let listening = router.listen_unix(path);
+        listening.with_context(|| format!("cannot listen on {shown}"))?;
+        outside.print(&format!("listening on unix:{shown}\n"))?;
     }
     let has_stopped = signals.then(router.shutdown()).await;
     Ok(Outcome::of_stop(has_stopped))

@@ -405,6 +405,34 @@ fn subscriptions_and_registrations_outlive_their_router() {
 }
 
 #[test]
+fn one_procedure_by_every_transport() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("router.sock");
+    let socket = socket.to_str().unwrap();
+    let args = ["router", "--listen", "127.0.0.1:0", "--unix", socket];
+    let mut router = Running::start(&args, folder.path());
+    let mut urls = ["ws://", "tcp://", "unix:"].map(|scheme| {
+        let line = router.line(&format!("listening on {scheme}"));
+        line.strip_prefix("listening on ").unwrap().to_owned()
+    });
+    for _ in 0..urls.len() {
+        let command = |line: &str, url: &str| {
+            let line = format!("exec wampgate {line} --realm com.a --url {url}");
+            shell_command(&line, folder.path())
+        };
+        let mut callee = Running::spawn(&mut command("register com.a.who --echo", &urls[0]));
+        callee.line("registered ");
+        for url in &urls {
+            let output = command("call com.a.who 5", url).output().unwrap();
+            assert_eq!(output.stdout, b"5\n", "{url}: {output:?}");
+        }
+        assert_eq!(callee.end("TERM").0.code(), Some(0));
+        urls.rotate_left(1);
+    }
+    assert_eq!(router.end("TERM").0.code(), Some(0));
+}
+
+#[test]
 fn a_realm_that_does_not_let_us_in_is_an_error_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["router", "--listen", "127.0.0.1:0", "--realm", "com.b"];
