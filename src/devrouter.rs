@@ -6,6 +6,7 @@
 //! connection  one client: handshake, strict decoding, leaving     outbox  its queue of frames
 //! admission   who may join, and the proof that they are asked for
 //! realm       the sessions of a realm: dispatches their requests and writes to their queues
+//! session     one of them: who it is, what it can do, what it is told of the router
 //! calls       REGISTER, CALL, CANCEL ...   on dealer   who offers what, which calls are open
 //! events      SUBSCRIBE, PUBLISH ...       on broker   whom an event reaches   retained  the last ones
 //! meta        what the router tells about itself: `wamp.session.*` and the like
@@ -45,6 +46,7 @@ mod outbox;
 mod patterns;
 mod realm;
 mod retained;
+mod session;
 mod time;
 
 use std::io;

@@ -67,8 +67,8 @@ impl State {
             let text = "the callee is gone".to_owned();
             return self.refuse_call(caller, "wamp.error.no_eligible_callee", text);
         };
-        // Also of a callee that announces nothing: autobahn and wampy in JavaScript send progress
-        // all the same. What such a callee sends after the end of its call is dropped.
+        // Also of a callee that announces nothing, whom the specification would have us not ask:
+        // autobahn and wampy in JavaScript send progress all the same. What such a callee sends after the end of its call is dropped.
         let receives_progress = is_set(options, "receive_progress");
         if receives_progress {
             details.insert("receive_progress".to_owned(), Value::Bool(true));

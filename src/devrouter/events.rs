@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::broker::{Audience, Subscription};
 use super::options::is_set;
-use super::realm::{RESERVED, Session, State, option_text, pattern};
+use super::realm::{RESERVED, State, option_text, pattern};
 use super::retained::Kept;
+use super::session::Session;
 use crate::uri::Match;
 use crate::value::{Map, Value};
 use crate::wamp::id::{MAX_ID, PublicationId, RequestId, SessionId, SubscriptionId};

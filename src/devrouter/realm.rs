@@ -7,13 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::admission::{Identity, Origin, PROVIDER, Users};
+use super::admission::{Identity, Origin, Users};
 use super::broker::{Broker, Subscription};
 use super::dealer::{Dealer, Party, Registration};
 use super::directory::Directory;
-use super::options::{is_set, originator, unsupported};
+use super::options::{originator, unsupported};
 use super::outbox::Outbox;
 use super::retained::Retained;
+use super::session::{Features, Session};
 use super::{DevRouterConfig, RealmConfig};
 use crate::uri::{Match, UriCheck, UriPattern};
 use crate::value::{Map, Value};
@@ -51,28 +52,6 @@ pub(super) struct State {
     pub(super) sessions: HashMap<SessionId, Session>,
     pub(super) broker: Broker,
     pub(super) dealer: Dealer,
-}
-
-/// A session that has joined.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) outbox: Outbox,
-    pub(super) authid: String,
-    pub(super) authrole: String,
-    authmethod: &'static str,
-    /// Whether it is of this process, and so believed when it says for whom it asks.
-    is_trusted: bool,
-    pub(super) features: Features,
-    pub(super) invocations: RequestIds,
-}
-
-/// What a session can do as a callee.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Features {
-    /// It understands INTERRUPT.
-    pub(super) can_be_interrupted: bool,
-    /// It can keep timeouts itself.
-    pub(super) keeps_timeouts: bool,
 }
 
 /// How a client broke the protocol.
@@ -143,7 +122,7 @@ impl Realm {
         };
         let welcome = Message::Welcome {
             session,
-            details: welcome_details(&self.name, &member),
+            details: member.welcome(&self.name),
         };
         // WELCOME is text and flags only, so each serializer can carry it.
         if let Ok(frame) = member.outbox.encode(&welcome) {
@@ -210,78 +189,6 @@ impl Realm {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What this router does beyond the Basic Profile, by role. Clients act on it.
-const FEATURES: [(&str, &[&str]); 2] = [
-    (
-        "broker",
-        &[
-            "event_retention",
-            "pattern_based_subscription",
-            "publisher_exclusion",
-            "publisher_identification",
-            "session_meta_api",
-            "subscriber_blackwhite_listing",
-            "subscription_meta_api",
-        ],
-    ),
-    (
-        "dealer",
-        &[
-            "call_canceling",
-            "call_timeout",
-            "caller_identification",
-            "pattern_based_registration",
-            "progressive_call_results",
-            "registration_meta_api",
-            "session_meta_api",
-            "shared_registration",
-        ],
-    ),
-];
-
-fn welcome_details(realm: &str, session: &Session) -> Map {
-    let roles = FEATURES.map(|(role, names)| {
-        let features = names
-            .iter()
-            .map(|name| ((*name).to_owned(), Value::Bool(true)));
-        let features = ("features".to_owned(), Value::Map(features.collect()));
-        (role.to_owned(), Value::Map(Map::from_iter([features])))
-    });
-    let agent = concat!("wampgate-devrouter/", env!("CARGO_PKG_VERSION"));
-    let mut details = Map::from_iter([("realm".to_owned(), Value::from(realm))]);
-    session.describe(&mut details);
-    details.insert("agent".to_owned(), Value::from(agent));
-    details.insert("roles".to_owned(), Value::Map(Map::from_iter(roles)));
-    details
-}
-
-impl Session {
-    /// Tells who it is and how that is known.
-    pub(super) fn describe(&self, details: &mut Map) {
-        for (key, value) in [
-            ("authid", self.authid.as_str()),
-            ("authrole", &self.authrole),
-            ("authmethod", self.authmethod),
-            ("authprovider", PROVIDER),
-        ] {
-            details.insert(key.to_owned(), Value::from(value));
-        }
-    }
-}
-
-impl Features {
-    fn announced(hello: &Map) -> Self {
-        let features = ["roles", "callee", "features"]
-            .iter()
-            .try_fold(hello, |map, key| map.get(*key).and_then(Value::as_map));
-        let has = |name| features.is_some_and(|features| is_set(features, name));
-        Self {
-            can_be_interrupted: has("call_canceling"),
-            keeps_timeouts: has("call_timeout"),
-        }
     }
 }
 

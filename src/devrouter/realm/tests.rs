@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
+use crate::devrouter::options::is_set;
 use crate::devrouter::outbox::Queued;
 use crate::uri::Uri;
 use crate::wamp::id::RegistrationId;
