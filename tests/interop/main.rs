@@ -7,6 +7,7 @@
 mod answers;
 mod client;
 mod deaths;
+mod lasting;
 #[path = "../gateway/http.rs"]
 mod http;
 mod outage;

@@ -99,8 +99,8 @@ impl Pool {
     /// keeps the subscription when that session is lost. Returns at once. Up to `queue` events wait
     /// for whoever reads them.
     ///
-    /// What is published while there is no subscription is lost, unless the broker retains it:
-    /// [`PoolSubscription::gaps`] tells. What this pool publishes itself may come back: a broker
+    /// What is published while there is no subscription is lost: [`PoolSubscription::gaps`] tells.
+    /// With `get_retained` the event that the broker has kept comes anew after each gap. What this pool publishes itself may come back: a broker
     /// leaves out the one session that publishes, and a pool has several. Who does not want that
     /// cannot rely on `exclude_me`; who does want it sets `exclude_me` to false.
     ///
