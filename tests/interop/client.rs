@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
-use wampgate::wamp::auth::{Auth, Secret};
 use wampgate::wamp::client::{
     Call, Client, Publish, RegisterOptions, Registration, SubscribeOptions,
 };
@@ -19,12 +18,12 @@ use wampgate::wamp::serializer::Serializer;
 
 use crate::peers::{self, Brand, RealRouter};
 
-const REALM: &str = "com.example.market";
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const REALM: &str = "com.example.market";
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// Long enough for what happens at once, on a busy machine too.
 pub(crate) const SOON: Duration = Duration::from_secs(2);
 
-fn uri(text: &str) -> Uri {
+pub(crate) fn uri(text: &str) -> Uri {
     Uri::parse(text, UriCheck::Loose).unwrap()
 }
 
@@ -237,49 +236,4 @@ async fn a_pool_outlives_crossbar_and_is_refused_by_its_realm() {
     assert_eq!(result.payload.args(), [Value::I64(1)]);
     pool.drain(LONG).await;
     service.close(LONG).await;
-}
-
-#[tokio::test]
-async fn each_authentication_is_accepted_and_a_wrong_secret_refused() {
-    let Some(folder) = peers::installed() else {
-        return;
-    };
-    let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
-    let ticket = |authid: &str, secret: &str| Auth::Ticket {
-        authid: authid.to_owned(),
-        secret: Secret::text(secret),
-    };
-    let wampcra = |authid: &str, secret: &str| Auth::WampCra {
-        authid: authid.to_owned(),
-        secret: Secret::text(secret),
-    };
-    let join = async |auth| {
-        let config = RouterConfig {
-            auth,
-            ..config(&router.url(), Serializer::Msgpack)
-        };
-        Client::connect(&uri(REALM), &config).await
-    };
-    let anonymous = join(Auth::Anonymous).await.unwrap();
-    assert_eq!(anonymous.welcome().authrole(), Some("anonymous"));
-    for auth in [
-        ticket("gateway", "ticket-of-gateway"),
-        wampcra("peter", "secret-of-peter"),
-        // Salted by the router.
-        wampcra("bob", "secret1"),
-    ] {
-        let authid = auth.authid().map(str::to_owned);
-        let client = join(auth).await.unwrap();
-        assert_eq!(client.welcome().authid(), authid.as_deref());
-        assert_eq!(client.welcome().authrole(), Some("backend"));
-        client.close(LONG).await;
-    }
-    for auth in [
-        ticket("gateway", "wrong"),
-        wampcra("peter", "wrong"),
-        wampcra("nobody", "x"),
-    ] {
-        let error = join(auth).await.unwrap_err();
-        assert!(error.is_refusal(), "{}", chain(&error));
-    }
 }

@@ -5,6 +5,7 @@
 //! with a notice, unless `WAMPGATE_PEERS` names the folder that `tests/peers/install.py` prints.
 
 mod answers;
+mod auth;
 mod client;
 mod deaths;
 mod lasting;

@@ -85,6 +85,13 @@ impl RealRouter {
         }
     }
 
+    /// The key by which it proves itself with cryptosign: Crossbar has one.
+    pub(crate) fn public_key(&self) -> String {
+        let log = self.process.said();
+        let (_, rest) = log.split_once("public-key-ed25519=0x").expect("it tells");
+        rest.chars().take_while(char::is_ascii_hexdigit).collect()
+    }
+
     /// The URL of its WebSocket.
     pub(crate) fn url(&self) -> String {
         format!("ws://127.0.0.1:{}/ws", self.port)
@@ -165,6 +172,18 @@ impl Callee {
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) {
         self.process.ended().await;
+    }
+}
+
+/// A client of autobahn in Python that only joins, `joiner.py`.
+#[derive(Debug)]
+pub(crate) struct Joiner;
+
+impl Joiner {
+    /// Joins as `args` say, and returns how that went.
+    pub(crate) async fn attempt(peers: &Path, args: &[&str]) -> String {
+        let args = [&["joiner.py"], args].concat();
+        Process::start(peers, &args).ready().await.trim().to_owned()
     }
 }
 

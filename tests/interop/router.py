@@ -14,6 +14,9 @@ RawSocket, on the same port; by Crossbar, for the benchmarks, its own HTTP bridg
 realm: `/call` and `/publish`.
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import pathlib
@@ -31,6 +34,11 @@ SECRETS = {"peter": {"secret": "secret-of-peter"}}
 # bob's secret is salted: the client derives the key. The routers derive it themselves too, from the
 # secret as it stands here.
 SALTED = {"bob": {"secret": "secret1", "salt": "salt123", "iterations": 100, "keylen": 16}}
+# Derived as autobahn's client does it: of Argon2 the key is its base64 text.
+SCRAM = {
+    "dave": {"kdf": "pbkdf2", "password": "password-of-dave", "iterations": 4096, "memory": 0},
+    "erin": {"kdf": "argon2id-13", "password": "password-of-erin", "iterations": 2, "memory": 8192},
+}
 # The public key of the WAMP specification's check vectors.
 KEYS = {"carol": "1adfc8bfe1d35616e64dffbd900096f23b066f914c8c2ffbb66f6075b96e116d"}
 
@@ -75,6 +83,10 @@ class Crossbar:
                 "principals": of_each({name: {"ticket": it} for name, it in TICKETS.items()}),
             },
             "wampcra": {"type": "static", "users": of_each({**SECRETS, **SALTED})},
+            "scram": {
+                "type": "static",
+                "principals": of_each({name: scram_keys(**it) for name, it in SCRAM.items()}),
+            },
             "cryptosign": {
                 "type": "static",
                 "principals": of_each({name: {"authorized_keys": [it]} for name, it in KEYS.items()}),
@@ -91,6 +103,27 @@ class Crossbar:
         }
         roles = [{"name": role, "permissions": [everything]} for role in ("anonymous", "backend")]
         return {"name": name, "roles": roles}
+
+
+def scram_keys(kdf, password, iterations, memory):
+    # Only the Python of Crossbar has it. Its public function takes seconds for each user.
+    from autobahn.wamp import auth
+
+    salt, password = os.urandom(16), password.encode()
+    if kdf == "pbkdf2":
+        salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+    else:
+        text = base64.b64encode(salt)
+        salted = auth._hash_argon2id13_secret(password, text, iterations, memory)
+    sign = lambda text: hmac.digest(salted, text, "sha256")
+    return {
+        "kdf": kdf,
+        "iterations": iterations,
+        "memory": memory,
+        "salt": salt.hex(),
+        "stored-key": hashlib.sha256(sign(b"Client Key")).hexdigest(),
+        "server-key": sign(b"Server Key").hex(),
+    }
 
 
 class Xconn:
