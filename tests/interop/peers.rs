@@ -97,6 +97,11 @@ impl RealRouter {
         format!("ws://127.0.0.1:{}/ws", self.port)
     }
 
+    /// The URL of its RawSocket, which xconn-router has.
+    pub(crate) fn raw_url(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.port)
+    }
+
     /// Kills it as a crash would: connections drop, nobody says goodbye.
     pub(crate) fn kill(&mut self) {
         self.process.end();

@@ -581,28 +581,32 @@ async fn with_each_library(brand: Option<Brand>) {
         return;
     };
     let realms = LIBRARIES.map(|(realm, ..)| realm);
+    let name = brand.map_or("embedded".to_owned(), |brand| {
+        format!("{brand:?}").to_lowercase()
+    });
     let embedded = Router::new(DevRouterConfig {
         realms: realms.iter().map(|realm| uri(realm).into()).collect(),
         ..DevRouterConfig::default()
     });
     // fox-wamp crashes when it writes to a client who has just gone: one for each.
-    let mut routers = Vec::new();
-    for realms in match brand {
-        None => vec![],
-        Some(Brand::Fox) => realms.chunks(1).collect(),
-        Some(_) => vec![&realms[..]],
-    } {
-        routers.push(RealRouter::start(brand.unwrap(), &peers, realms).await);
+    let together = if brand == Some(Brand::Fox) {
+        1
+    } else {
+        realms.len()
+    };
+    let (mut routers, mut urls) = (Vec::new(), Vec::new());
+    for realms in realms.chunks(together) {
+        let url = match brand {
+            Some(brand) => {
+                let router = RealRouter::start(brand, &peers, realms).await;
+                let url = router.url();
+                routers.push(router);
+                url
+            }
+            None => embedded.listen("127.0.0.1:0").await.unwrap().url(),
+        };
+        urls.extend(realms.iter().map(|_| url.clone()));
     }
-    let name = brand.map_or("embedded".to_owned(), |brand| {
-        format!("{brand:?}").to_lowercase()
-    });
-    let listening = embedded.listen("127.0.0.1:0").await.unwrap();
-    let mut urls = routers.iter().map(RealRouter::url).collect::<Vec<_>>();
-    urls.resize(
-        realms.len(),
-        urls.last().cloned().unwrap_or(listening.url()),
-    );
     let cells = LIBRARIES
         .iter()
         .zip(&urls)
