@@ -20,7 +20,7 @@ use wampgate::wamp::client::Client;
 use wampgate::wamp::config::{Reconnect, RouterConfig};
 
 use crate::http::{Answer, Http, PATIENCE};
-use crate::peers::{self, Brand, Callee, RealRouter};
+use crate::peers::{self, Callee, RealRouter};
 
 /// The sample's realm, and the realm of the sample from Bondy's world.
 const REALMS: [&str; 2] = ["com.example.market", "com.market.demo"];
@@ -154,7 +154,7 @@ async fn crossbar_gives_the_answers_of_the_embedded_router() {
         ..DevRouterConfig::default()
     });
     let listening = embedded.listen("127.0.0.1:0").await.unwrap();
-    let crossbar = RealRouter::start(Brand::Crossbar, &folder, &REALMS).await;
+    let crossbar = RealRouter::shared_crossbar(&folder).await;
     let ours = Side::start(&folder, &listening.url()).await;
     let theirs = Side::start(&folder, &crossbar.url()).await;
 

@@ -89,7 +89,7 @@ async fn crossbar_lets_in_by_every_method_and_refuses_wrong_secrets() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
+    let router = RealRouter::shared_crossbar(&folder).await;
     let key = router.public_key();
     let welcome = [
         (ticket("gateway", "ticket-of-gateway"), "gateway"),
@@ -123,7 +123,7 @@ async fn crossbar_lets_in_by_every_method_and_refuses_wrong_secrets() {
             dialect: Dialect::Specified,
         },
     ];
-    check(&router, &welcome, &refused).await;
+    check(router, &welcome, &refused).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use wampgate::wamp::serializer::Serializer;
 
 use crate::peers::{self, Brand, RealRouter};
 
-pub(crate) const REALM: &str = "com.example.market";
+pub(crate) const REALM: &str = "com.example.client";
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// Long enough for what happens at once, on a busy machine too.
 pub(crate) const SOON: Duration = Duration::from_secs(2);
@@ -92,7 +92,7 @@ async fn our_client_plays_all_roles_on_crossbar() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
+    let router = RealRouter::shared_crossbar(&folder).await;
     all_roles(&router.url()).await;
 }
 

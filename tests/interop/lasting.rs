@@ -18,7 +18,9 @@ use wampgate::wamp::pool::{Pool, Registrations, RegistrationsState};
 
 use crate::peers::{self, Brand, RealRouter};
 
-const REALM: &str = "com.example.market";
+/// Realms of the Crossbar that tests share, one for each test.
+const PATTERNS: &str = "com.example.patterns";
+const PARTS: &str = "com.example.parts";
 const LONG: Duration = Duration::from_secs(60);
 
 fn uri(text: &str) -> Uri {
@@ -57,11 +59,11 @@ async fn patterns_and_shared_registrations_reach_their_callees() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
-    let one = Client::connect(&uri(REALM), &config(&router.url()))
+    let router = RealRouter::shared_crossbar(&folder).await;
+    let one = Client::connect(&uri(PATTERNS), &config(&router.url()))
         .await
         .unwrap();
-    let other = Client::connect(&uri(REALM), &config(&router.url()))
+    let other = Client::connect(&uri(PATTERNS), &config(&router.url()))
         .await
         .unwrap();
     let shared = RegisterOptions {
@@ -142,8 +144,8 @@ async fn parts_of_a_result_arrive_in_order_and_the_session_goes_on_in_each_mode(
     let Some(folder) = peers::installed() else {
         return;
     };
-    let router = RealRouter::start(Brand::Crossbar, &folder, &[REALM]).await;
-    let callee = Client::connect(&uri(REALM), &config(&router.url()))
+    let router = RealRouter::shared_crossbar(&folder).await;
+    let callee = Client::connect(&uri(PARTS), &config(&router.url()))
         .await
         .unwrap();
     let stopped = Arc::new(Notify::new());
@@ -172,7 +174,7 @@ async fn parts_of_a_result_arrive_in_order_and_the_session_goes_on_in_each_mode(
         )
         .await
         .unwrap();
-    let pool = Pool::start(uri(REALM), config(&router.url()));
+    let pool = Pool::start(uri(PARTS), config(&router.url()));
     let wide = ProgressLimits {
         queue: 10_000,
         ..ProgressLimits::default()

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 /// Starting takes three seconds on an idle machine; this is for a busy one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -43,6 +43,18 @@ pub(crate) fn installed() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// The realms of the Crossbar that tests share.
+const SHARED_REALMS: [&str; 8] = [
+    "com.example.market",
+    "com.market.demo",
+    "com.example.client",
+    "com.example.patterns",
+    "com.example.parts",
+    "python",
+    "wampy",
+    "autobahn_js",
+];
+
 /// A router that somebody else wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Brand {
@@ -65,6 +77,15 @@ impl RealRouter {
     /// fox-wamp takes have no dots. Who may join how, says `router.py`.
     pub(crate) async fn start(brand: Brand, peers: &Path, realms: &[&str]) -> Self {
         Self::launch(brand, peers, realms.join(","), 0).await
+    }
+
+    /// A Crossbar for all tests of this process that leave it as they find it; it is slow to start.
+    /// Each has a realm of its own, of those in `SHARED_REALMS`.
+    pub(crate) async fn shared_crossbar(peers: &Path) -> &'static Self {
+        // Never dropped: it ends with this process, as the pipe to it does.
+        static SHARED: OnceCell<RealRouter> = OnceCell::const_new();
+        let start = || Self::start(Brand::Crossbar, peers, &SHARED_REALMS);
+        SHARED.get_or_init(start).await
     }
 
     async fn launch(brand: Brand, peers: &Path, realms: String, port: u16) -> Self {

@@ -597,6 +597,7 @@ async fn with_each_library(brand: Option<Brand>) {
     let (mut routers, mut urls) = (Vec::new(), Vec::new());
     for realms in realms.chunks(together) {
         let url = match brand {
+            Some(Brand::Crossbar) => RealRouter::shared_crossbar(&peers).await.url(),
             Some(brand) => {
                 let router = RealRouter::start(brand, &peers, realms).await;
                 let url = router.url();
