@@ -23,8 +23,8 @@ pub struct RouterConfig {
     pub urls: Vec<Endpoint>,
     /// The serializers that are offered, the best first.
     pub serializers: Vec<Serializer>,
-    /// Whether WebSocket routers are offered to take several messages in one frame; those that do
-    /// not know how take them one by one.
+    /// Whether WebSocket routers are offered several messages in one frame, in MessagePack and CBOR;
+    /// those that do not know how take them one by one.
     pub batched: bool,
     /// How `wss://` and `tcps://` routers are verified, and what we show them.
     pub tls: TlsConfig,
