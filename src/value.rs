@@ -264,8 +264,8 @@ pub(crate) struct ReadNotes {
     pub(crate) nul_text: NulText,
     /// Set when a number was read that may be an integer which the format's decoder rounded.
     pub(crate) saw_wide_number: Cell<bool>,
-    /// Whether an integer beyond 64 bits is read as the double next to it, and not refused.
-    pub(crate) rounds_wide_integers: bool,
+    /// Whether an integer beyond 64 bits is read as a double if it is written as one would be.
+    pub(crate) takes_whole_doubles: bool,
 }
 
 /// Reads one [`Value`] and counts its levels, whatever the format's own decoder allows.

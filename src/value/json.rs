@@ -2,7 +2,7 @@
 //!
 //! `serde_json` rounds an integer beyond 64 bits to a double and says nothing. Here it is refused,
 //! as is a number beyond a double, so that what comes in is what goes on. Used for HTTP bodies, for
-//! files and for WAMP frames; of a router's frames alone it is rounded, see `wamp::serializer`.
+//! files and for WAMP frames. In frames, a double that was written as an integer is a double.
 
 use serde::de::DeserializeSeed;
 
@@ -46,16 +46,16 @@ pub(crate) fn read<'de, S: DeserializeSeed<'de>>(
         .map_err(|error| from_serde(text, &error))?;
     // Only a number that large can have been an integer, so the second pass is rare.
     if notes.saw_wide_number.get()
-        && !notes.rounds_wide_integers
-        && let Some(offset) = wide_integer(text)
+        && let Some(offset) = wide_integer(text, notes.takes_whole_doubles)
     {
         return Err(at_offset(text, offset, "an integer beyond 64 bits"));
     }
     Ok(value)
 }
 
-/// Returns where an integer stands that does not fit in 64 bits. `text` is valid JSON.
-fn wide_integer(text: &[u8]) -> Option<usize> {
+/// Returns where an integer stands that does not fit in 64 bits, nor, if `takes_whole_doubles`, is
+/// what a double looks like. `text` is valid JSON.
+fn wide_integer(text: &[u8], takes_whole_doubles: bool) -> Option<usize> {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         match byte {
@@ -77,7 +77,8 @@ fn wide_integer(text: &[u8]) -> Option<usize> {
                     .iter()
                     .position(|b| !matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
                     .unwrap_or(number.len());
-                if is_wide_integer(&number[..length]) {
+                let number = std::str::from_utf8(&number[..length]).unwrap_or_default();
+                if is_wide_integer(number) && !(takes_whole_doubles && is_whole_double(number)) {
                     return Some(at);
                 }
                 at += length;
@@ -88,14 +89,19 @@ fn wide_integer(text: &[u8]) -> Option<usize> {
     None
 }
 
-fn is_wide_integer(number: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(number) else {
-        return false;
-    };
-    let digits = text.strip_prefix('-').unwrap_or(text);
+fn is_wide_integer(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
     digits.bytes().all(|byte| byte.is_ascii_digit())
-        && text.parse::<i64>().is_err()
-        && text.parse::<u64>().is_err()
+        && number.parse::<i64>().is_err()
+        && number.parse::<u64>().is_err()
+}
+
+/// Returns whether an integer's digits are those that a double is written with: the fewest that
+/// tell it from its neighbours, and then zeros. Nothing is lost by reading it as that double.
+fn is_whole_double(number: &str) -> bool {
+    number
+        .parse::<f64>()
+        .is_ok_and(|double| double.to_string() == number)
 }
 
 fn from_serde(text: &[u8], error: &serde_json::Error) -> JsonError {

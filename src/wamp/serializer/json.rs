@@ -26,7 +26,7 @@ pub(super) fn decode(frame: &[u8], reading: Reading) -> Elements {
         },
         // JavaScript writes a double of up to 10^21 without point and exponent. That is no mistake
         // of a client in JavaScript, so strict reading takes it too; an id it can never be.
-        rounds_wide_integers: true,
+        takes_whole_doubles: true,
         ..ReadNotes::default()
     };
     let mut elements = Elements::new();

@@ -129,6 +129,10 @@ const VIOLATIONS: &[(&str, &str)] = &[
         "malformed CALL: kwargs: found null, expected a dict",
     ),
     (
+        "[48,1,{},\"a\",[18446744073709551616]]",
+        "malformed CALL: an integer beyond 64 bits at line 1, column 15",
+    ),
+    (
         "[48,1,{\"timeout\":-1},\"a\"]",
         "malformed CALL: timeout: expected an integer that is not negative",
     ),
