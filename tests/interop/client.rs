@@ -31,6 +31,8 @@ fn config(url: &str, serializer: Serializer) -> RouterConfig {
     RouterConfig {
         urls: vec![url.into()],
         serializers: vec![serializer],
+        // Routers that do not know batches take the messages one by one.
+        batched: true,
         heartbeat: Some(Duration::from_secs(1)),
         ..RouterConfig::default()
     }
@@ -101,8 +103,9 @@ async fn our_client_plays_all_roles_by_rawsocket() {
     let Some(folder) = peers::installed() else {
         return;
     };
-    let router = RealRouter::start(Brand::Xconn, &folder, &[REALM]).await;
-    all_roles(&router.raw_url()).await;
+    all_roles(&RealRouter::shared_crossbar(&folder).await.raw_url()).await;
+    let xconn = RealRouter::start(Brand::Xconn, &folder, &[REALM]).await;
+    all_roles(&xconn.raw_url()).await;
 }
 
 async fn all_roles(url: &str) {

@@ -118,7 +118,7 @@ impl RealRouter {
         format!("ws://127.0.0.1:{}/ws", self.port)
     }
 
-    /// The URL of its RawSocket, which xconn-router has.
+    /// The URL of its RawSocket, which fox-wamp does not have.
     pub(crate) fn raw_url(&self) -> String {
         format!("tcp://127.0.0.1:{}", self.port)
     }

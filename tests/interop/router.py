@@ -9,9 +9,9 @@ which is also what happens when the test's process dies in whatever way, the rou
 group is killed and the folder removed: nothing stays behind.
 
 Every realm has the roles `anonymous` and `backend`, both of which may do everything, where the
-router knows roles; fox-wamp lets everybody in. WebSocket is served at `/ws`; by xconn-router also
-RawSocket, on the same port; by Crossbar, for the benchmarks, its own HTTP bridge for the first
-realm: `/call` and `/publish`.
+router knows roles; fox-wamp lets everybody in. WebSocket is served at `/ws`; by Crossbar and
+xconn-router also RawSocket, on the same port; by Crossbar, for the benchmarks, its own HTTP bridge
+for the first realm: `/call` and `/publish`.
 """
 
 import base64
@@ -68,7 +68,9 @@ class Crossbar:
             "publish": {"type": "publisher", **bridge},
         }
         endpoint = {"type": "tcp", "interface": "127.0.0.1", **ports}
-        transport = {"type": "web", "endpoint": endpoint, "paths": paths}
+        raw = {"serializers": ["cbor", "msgpack", "json"], "auth": self.auth()}
+        web = {"paths": paths}
+        transport = {"type": "universal", "endpoint": endpoint, "rawsocket": raw, "web": web}
         realms = [self.realm(name) for name in realms]
         worker = {"type": "router", "realms": realms, "transports": [transport]}
         return {"version": 2, "workers": [worker]}
