@@ -8,7 +8,7 @@ use wampgate::value::Value;
 use wampgate::wamp::client::{Client, Originator, RegisterOptions, SubscribeOptions, Subscription};
 use wampgate::wamp::config::RouterConfig;
 use wampgate::wamp::error::CallError;
-use wampgate::wamp::id::{RegistrationId, SessionId, SubscriptionId};
+use wampgate::wamp::id::{RegistrationId, RequestId, SessionId, SubscriptionId};
 use wampgate::wamp::message::{Message, Payload};
 use wampgate::wamp::options::Invoke;
 use wampgate::wamp::pool::{OfferKind, OfferState, Pool};
@@ -230,6 +230,221 @@ async fn whom_a_request_is_made_for_is_told_with_our_own_session() {
     forged.options = told.clone();
     let error = client.call(forged).await.unwrap_err();
     assert!(matches!(error, CallError::InvalidOption(_)), "{error:?}");
+}
+
+/// Waits for a SUBSCRIBE or REGISTER and returns its request id.
+async fn asked(peer: &mut Peer) -> RequestId {
+    match peer.receive().await {
+        Message::Subscribe { request, .. } | Message::Register { request, .. } => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asserts that all that was said so far has been heard, and that nothing was said about it.
+async fn hears_nothing_more(client: &Client, peer: &mut Peer) {
+    let (result, _) = tokio::join!(client.call(call("com.sync")), peer.echo());
+    result.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_does_not_end_the_subscription_that_is_being_made() {
+    let (client, mut peer) = session().await;
+    let none = SubscribeOptions::default();
+    let topic = uri("com.t");
+    // A broker that is slow: the first is given up when the second is asked for.
+    let mut given_up = Box::pin(client.subscribe(&topic, none, 8));
+    let late = tokio::select! {
+        _ = &mut given_up => panic!("nobody answered"),
+        request = asked(&mut peer) => request,
+    };
+    drop(given_up);
+    let (events, ()) = tokio::join!(client.subscribe(&topic, none, 8), async {
+        let request = asked(&mut peer).await;
+        // It has taken both, and they are one subscription to it.
+        peer.send_raw(&format!("[33,{late},30]")).await;
+        hears_nothing_more(&client, &mut peer).await;
+        peer.send_raw(&format!("[33,{request},30]")).await;
+    });
+    let mut events = events.unwrap();
+    hears_nothing_more(&client, &mut peer).await;
+    peer.send_raw(r#"[36,30,1,{}]"#).await;
+    assert!(events.next().await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_does_not_end_the_registration_that_is_being_made() {
+    let (client, mut peer) = session().await;
+    let shared = RegisterOptions {
+        invoke: Invoke::RoundRobin,
+        ..RegisterOptions::default()
+    };
+    let procedure = uri("com.p");
+    let register = || client.register(&procedure, shared, |call| async move { Ok(call.payload) });
+    let mut given_up = Box::pin(register());
+    let late = tokio::select! {
+        _ = &mut given_up => panic!("nobody answered"),
+        request = asked(&mut peer) => request,
+    };
+    drop(given_up);
+    let (registration, ()) = tokio::join!(register(), async {
+        let request = asked(&mut peer).await;
+        // To Crossbar.io a shared registration of one session is one, however often it is made.
+        peer.send_raw(&format!("[65,{late},70]")).await;
+        hears_nothing_more(&client, &mut peer).await;
+        peer.send_raw(&format!("[65,{request},70]")).await;
+    });
+    let registration = registration.unwrap();
+    hears_nothing_more(&client, &mut peer).await;
+    peer.send_raw(r#"[68,1,70,{},["x"]]"#).await;
+    assert!(matches!(peer.receive().await, Message::Yield { .. }));
+    drop(registration);
+    assert!(matches!(peer.receive().await, Message::Unregister { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_for_nobody_is_left_when_nothing_else_is_being_made() {
+    let (client, mut peer) = session().await;
+    let none = SubscribeOptions::default();
+    let topic = uri("com.t");
+    let mut given_up = Box::pin(client.subscribe(&topic, none, 8));
+    let late = tokio::select! {
+        _ = &mut given_up => panic!("nobody answered"),
+        request = asked(&mut peer) => request,
+    };
+    drop(given_up);
+    let other = uri("com.other");
+    let (refused, ()) = tokio::join!(client.subscribe(&other, none, 8), async {
+        let request = asked(&mut peer).await;
+        peer.send_raw(&format!("[33,{late},30]")).await;
+        hears_nothing_more(&client, &mut peer).await;
+        peer.send_raw(&format!(
+            r#"[8,32,{request},{{}},"wamp.error.not_authorized"]"#
+        ))
+        .await;
+    });
+    assert!(refused.is_err());
+    assert!(matches!(
+        peer.receive().await,
+        Message::Unsubscribe {
+            subscription: SubscriptionId(30),
+            ..
+        }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_while_it_is_asked_for_again_is_kept_for_the_new_one() {
+    let (client, mut peer) = session().await;
+    let none = SubscribeOptions::default();
+    let topic = uri("com.t");
+    let subscribe = || client.subscribe(&topic, none, 8);
+    let (first, ()) = tokio::join!(subscribe(), grant(&mut peer, 30));
+    let first = first.unwrap();
+    // Of another topic's answer nothing is to be feared.
+    let other = uri("com.other");
+    let (others, ()) = tokio::join!(client.subscribe(&other, none, 8), grant(&mut peer, 31));
+    let mut others = Some(others.unwrap());
+    let (second, ()) = tokio::join!(subscribe(), async {
+        let request = asked(&mut peer).await;
+        first.unsubscribe().await.unwrap();
+        drop(others.take());
+        assert!(matches!(
+            peer.receive().await,
+            Message::Unsubscribe {
+                subscription: SubscriptionId(31),
+                ..
+            }
+        ));
+        peer.send_raw(&format!("[33,{request},30]")).await;
+    });
+    let mut second = second.unwrap();
+    hears_nothing_more(&client, &mut peer).await;
+    peer.send_raw(r#"[36,30,1,{}]"#).await;
+    assert!(second.next().await.is_some());
+    // Refused, the next one does not keep it.
+    let (third, ()) = tokio::join!(subscribe(), async {
+        let request = asked(&mut peer).await;
+        drop(second);
+        hears_nothing_more(&client, &mut peer).await;
+        peer.send_raw(&format!(r#"[8,32,{request},{{}},"com.error"]"#))
+            .await;
+    });
+    assert!(third.is_err());
+    assert!(matches!(peer.receive().await, Message::Unsubscribe { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_procedure_withdrawn_while_it_is_offered_again_is_kept_for_the_new_offer() {
+    let (client, mut peer) = session().await;
+    let shared = RegisterOptions {
+        invoke: Invoke::RoundRobin,
+        ..RegisterOptions::default()
+    };
+    let procedure = uri("com.p");
+    let register = || client.register(&procedure, shared, |call| async move { Ok(call.payload) });
+    let (held, ()) = tokio::join!(register(), grant(&mut peer, 70));
+    let mut held = Some(held.unwrap());
+    for is_dropped in [true, false] {
+        let former = held.take().unwrap();
+        let (next, ()) = tokio::join!(register(), async {
+            let request = asked(&mut peer).await;
+            if is_dropped {
+                drop(former);
+            } else {
+                former.unregister().await.unwrap();
+            }
+            hears_nothing_more(&client, &mut peer).await;
+            peer.send_raw(&format!("[65,{request},70]")).await;
+        });
+        held = Some(next.unwrap());
+        hears_nothing_more(&client, &mut peer).await;
+        peer.send_raw(r#"[68,1,70,{},["x"]]"#).await;
+        assert!(matches!(peer.receive().await, Message::Yield { .. }));
+    }
+    // Given up, and answered late: what is held already is not withdrawn for that.
+    let mut given_up = Box::pin(register());
+    let late = tokio::select! {
+        _ = &mut given_up => panic!("nobody answered"),
+        request = asked(&mut peer) => request,
+    };
+    drop(given_up);
+    hears_nothing_more(&client, &mut peer).await;
+    peer.send_raw(&format!("[65,{late},70]")).await;
+    hears_nothing_more(&client, &mut peer).await;
+    drop(held);
+    assert!(matches!(peer.receive().await, Message::Unregister { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_offers_a_shared_procedure_once() {
+    let (client, mut peer) = session().await;
+    let shared = RegisterOptions {
+        invoke: Invoke::RoundRobin,
+        ..RegisterOptions::default()
+    };
+    let procedure = uri("com.p");
+    let register = |name: &'static str| {
+        client.register(&procedure, shared, move |_| async move {
+            Ok(Payload::new(vec![name.into()], map("{}")))
+        })
+    };
+    let (first, ()) = tokio::join!(register("first"), grant(&mut peer, 70));
+    let first = first.unwrap();
+    // Crossbar.io does not refuse it, and gives it the same id.
+    let (second, ()) = tokio::join!(register("second"), grant(&mut peer, 70));
+    let Err(CallError::Application(error)) = second else {
+        panic!("{second:?}");
+    };
+    assert_eq!(error.uri, "wamp.error.procedure_already_exists");
+    hears_nothing_more(&client, &mut peer).await;
+    peer.send_raw(r#"[68,1,70,{}]"#).await;
+    let Message::Yield { payload, .. } = peer.receive().await else {
+        panic!("no YIELD");
+    };
+    assert_eq!(payload.args(), ["first".into()]);
+    drop(first);
+    assert!(matches!(peer.receive().await, Message::Unregister { .. }));
+    hears_nothing_more(&client, &mut peer).await;
 }
 
 // ---- kept by a pool ----

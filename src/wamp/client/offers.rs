@@ -82,7 +82,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// See [`CallError`]. The router has the configured `connect_timeout` to answer.
+    /// See [`CallError`]. The router has the configured `connect_timeout` to answer. A session offers
+    /// a procedure once, also a shared one: a second time fails with
+    /// `wamp.error.procedure_already_exists`, whatever the router says.
     ///
     /// # Cancel safety
     ///

@@ -4,6 +4,7 @@
 //! INTERRUPT the router is answered at once; a handler that watches [`Invocation::interrupted`] then
 //! has a moment to clean up, another one is dropped where it stands.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -236,13 +237,31 @@ impl Callee {
         }
     }
 
-    pub(super) fn add(&mut self, id: RegistrationId, offered: Offered) {
-        self.registrations.insert(id, offered);
+    /// Takes a registration in. Returns false, and drops it, if there is one by this id.
+    pub(super) fn add(&mut self, id: RegistrationId, offered: Offered) -> bool {
+        match self.registrations.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(offered);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
     }
 
-    /// Forgets a registration; what runs of it goes on. Returns whether there was one.
-    pub(super) fn remove(&mut self, id: RegistrationId) -> bool {
-        self.registrations.remove(&id).is_some()
+    /// Forgets a registration; what runs of it goes on. Returns what it was for, if there was one.
+    pub(super) fn remove(&mut self, id: RegistrationId) -> Option<UriPattern> {
+        self.registrations
+            .remove(&id)
+            .map(|offered| offered.pattern)
+    }
+
+    pub(super) fn has(&self, id: RegistrationId) -> bool {
+        self.registrations.contains_key(&id)
+    }
+
+    /// Returns what a registration is for.
+    pub(super) fn pattern(&self, id: RegistrationId) -> Option<&UriPattern> {
+        self.registrations.get(&id).map(|offered| &offered.pattern)
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -247,6 +247,11 @@ impl<T> State<T> {
         self.pending.get(&request).map(|pending| &pending.ticket)
     }
 
+    /// Returns the tickets of all requests that wait for their answer.
+    pub(crate) fn tickets(&self) -> impl Iterator<Item = &T> {
+        self.pending.values().map(|pending| &pending.ticket)
+    }
+
     /// Returns how many requests wait for their answer.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()

@@ -78,56 +78,26 @@ struct Entry {
 /// The subscriptions of one session.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
+    // INVARIANT: each has a sink.
     entries: HashMap<SubscriptionId, Entry>,
-    // SUBSCRIBEs on their way, by pattern. While there is one, an entry without sinks is kept: its
-    // answer will name the same subscription, and an UNSUBSCRIBE sent in between would end it.
-    asked: HashMap<UriPattern, usize>,
 }
 
 impl Subscribers {
-    /// A SUBSCRIBE for `pattern` is on its way.
-    pub(super) fn ask(&mut self, pattern: &UriPattern) {
-        *self.asked.entry(pattern.clone()).or_default() += 1;
-    }
-
-    /// A SUBSCRIBE for `pattern` was answered or given up. Returns the subscription that now has to
-    /// be left, if there is one.
-    pub(super) fn settle(&mut self, pattern: &UriPattern) -> Option<SubscriptionId> {
-        if let Some(count) = self.asked.get_mut(pattern) {
-            *count -= 1;
-            if *count > 0 {
-                return None;
-            }
-            self.asked.remove(pattern);
-        }
-        let unused = self
-            .entries
-            .iter()
-            .find(|(_, entry)| entry.pattern == *pattern && entry.sinks.is_empty())
-            .map(|(id, _)| *id)?;
-        self.entries.remove(&unused);
-        Some(unused)
-    }
-
-    pub(super) fn add(&mut self, id: SubscriptionId, pattern: &UriPattern, sink: EventSink) {
-        let entry = self.entries.entry(id).or_insert_with(|| Entry {
-            pattern: pattern.clone(),
-            sinks: Vec::new(),
-        });
+    pub(super) fn add(&mut self, id: SubscriptionId, pattern: UriPattern, sink: EventSink) {
+        let sinks = Vec::new();
+        let entry = self.entries.entry(id).or_insert(Entry { pattern, sinks });
         entry.sinks.push(sink);
     }
 
-    /// Takes one subscriber out. Returns whether the subscription has to be left.
-    pub(super) fn remove(&mut self, id: SubscriptionId, key: u64) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return false;
-        };
+    /// Takes one subscriber out. If it was the last, returns what the subscription was for, which
+    /// now is to be left.
+    pub(super) fn remove(&mut self, id: SubscriptionId, key: u64) -> Option<UriPattern> {
+        let entry = self.entries.get_mut(&id)?;
         entry.sinks.retain(|sink| sink.key != key);
-        if !entry.sinks.is_empty() || self.asked.contains_key(&entry.pattern) {
-            return false;
+        if !entry.sinks.is_empty() {
+            return None;
         }
-        self.entries.remove(&id);
-        true
+        self.entries.remove(&id).map(|entry| entry.pattern)
     }
 
     /// Forgets a subscription that the router took away: its streams end.
@@ -220,8 +190,8 @@ mod tests {
         let (wide, mut wide_events) = sink(1, 2);
         let (narrow, mut narrow_events) = sink(2, 1);
         let dropped = narrow.dropped.clone();
-        subscribers.add(ID, &topic(), wide);
-        subscribers.add(ID, &topic(), narrow);
+        subscribers.add(ID, topic(), wide);
+        subscribers.add(ID, topic(), narrow);
         assert_eq!(deliver(&subscribers), 0);
         assert_eq!(deliver(&subscribers), 1);
         assert_eq!(dropped.load(Ordering::Relaxed), 1);
@@ -235,28 +205,11 @@ mod tests {
     #[test]
     fn a_subscription_is_left_when_its_last_subscriber_goes() {
         let mut subscribers = Subscribers::default();
-        subscribers.add(ID, &topic(), sink(1, 1).0);
-        subscribers.add(ID, &topic(), sink(2, 1).0);
-        assert!(!subscribers.remove(ID, 1));
-        assert!(subscribers.remove(ID, 2));
-        assert!(!subscribers.remove(ID, 2));
+        subscribers.add(ID, topic(), sink(1, 1).0);
+        subscribers.add(ID, topic(), sink(2, 1).0);
+        assert_eq!(subscribers.remove(ID, 1), None);
+        assert_eq!(subscribers.remove(ID, 2), Some(topic()));
+        assert_eq!(subscribers.remove(ID, 2), None);
         assert_eq!(deliver(&subscribers), 1, "counted as lost");
-    }
-
-    #[test]
-    fn a_subscription_is_kept_while_another_subscriber_is_on_the_way() {
-        let mut subscribers = Subscribers::default();
-        subscribers.add(ID, &topic(), sink(1, 1).0);
-        subscribers.ask(&topic());
-        assert!(!subscribers.remove(ID, 1));
-        let (second, _events) = sink(2, 1);
-        subscribers.add(ID, &topic(), second);
-        assert_eq!(subscribers.settle(&topic()), None);
-        assert_eq!(deliver(&subscribers), 0);
-
-        subscribers.ask(&topic());
-        assert!(!subscribers.remove(ID, 2));
-        assert_eq!(subscribers.settle(&topic()), Some(ID), "it was refused");
-        assert!(!subscribers.has(ID));
     }
 }

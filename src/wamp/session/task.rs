@@ -11,6 +11,7 @@
 //! read would wait for ever.
 
 mod reaction;
+mod unwanted;
 mod writing;
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use crate::wamp::session::outbox::Outbox;
 use crate::wamp::session::request::{Command, Control, Purpose, Reply, Unsent};
 use crate::wamp::session::state::State;
 use crate::wamp::session::subscribers::Subscribers;
+use crate::wamp::session::task::unwanted::Unwanted;
 use crate::wamp::session::{CLOSE_WAIT, Shared, after, lost, take_leave};
 use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, TransportError};
 
@@ -74,6 +76,8 @@ pub(crate) struct Task {
     control: mpsc::UnboundedReceiver<Control>,
     subscribers: Subscribers,
     callee: Callee,
+    /// What is left as soon as nothing that is on its way can be about it.
+    unwanted: Vec<Unwanted>,
     heartbeat: Option<Interval>,
     unanswered_pings: u32,
     /// What `shared` says too: read for each frame.
@@ -113,6 +117,7 @@ impl Task {
             control,
             subscribers: Subscribers::default(),
             callee: Callee::new(config.max_in_flight),
+            unwanted: Vec::new(),
             heartbeat,
             unanswered_pings: 0,
             is_suspect: false,

@@ -5,16 +5,17 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
+use super::unwanted::Unwanted;
 use super::{Phase, Task, Ticket};
 use crate::wamp::error::{ApplicationError, CallError, SessionError, uris};
-use crate::wamp::id::{RegistrationId, RequestId, SubscriptionId};
+use crate::wamp::id::RequestId;
 use crate::wamp::message::Message;
 use crate::wamp::serializer::{DecodeError, Reading};
 use crate::wamp::session::DropCounters;
 use crate::wamp::session::callee::{Said, answer};
 use crate::wamp::session::outbox::SendError;
 use crate::wamp::session::request::{Control, Given, Part, Purpose, Unsent};
-use crate::wamp::session::state::{Answer, Dropped, Kind, Reaction};
+use crate::wamp::session::state::{Answer, Dropped, Reaction};
 
 impl Task {
     pub(super) fn take_in(
@@ -32,7 +33,7 @@ impl Task {
                 if let Some((ticket, cancel)) = self.state.unreadable(&error) {
                     let failed = CallError::Unreadable(error);
                     ticket.reply.settle(Err(Unsent::Failed(failed)));
-                    self.forget(ticket.purpose)?;
+                    self.forget(&ticket.purpose)?;
                     if let Some(cancel) = cancel {
                         self.send_own(&cancel)?;
                     }
@@ -64,13 +65,11 @@ impl Task {
             })?,
             Reaction::LateSubscribed(id) => {
                 DropCounters::add(&dropped.late);
-                if !self.subscribers.has(id) {
-                    self.leave_subscription(id)?;
-                }
+                self.give_back(Unwanted::subscription(id, None))?;
             }
             Reaction::LateRegistered(id) => {
                 DropCounters::add(&dropped.late);
-                self.leave_registration(id)?;
+                self.give_back(Unwanted::registration(id, None))?;
             }
             Reaction::Deliver {
                 subscription,
@@ -158,27 +157,29 @@ impl Task {
         match (purpose, answer) {
             (Purpose::Subscribe { pattern, sink }, Answer::Subscribed(id)) => {
                 let key = sink.key;
-                self.subscribers.add(id, &pattern, sink);
+                self.subscribers.add(id, pattern, sink);
                 // The caller may have gone in this very moment.
-                if !reply.settle(Ok(Answer::Subscribed(id))) && self.subscribers.remove(id, key) {
-                    self.leave_subscription(id)?;
+                if !reply.settle(Ok(Answer::Subscribed(id))) {
+                    self.drop_subscriber(id, key)?;
                 }
-                if let Some(unused) = self.subscribers.settle(&pattern) {
-                    self.leave_subscription(unused)?;
-                }
-            }
-            (Purpose::Subscribe { pattern, .. }, answer) => {
-                reply.settle(Ok(answer));
-                if let Some(unused) = self.subscribers.settle(&pattern) {
-                    self.leave_subscription(unused)?;
-                }
+                self.leave_unwanted()?;
             }
             (Purpose::Register(offered), Answer::Registered(id)) => {
-                self.callee.add(id, offered);
-                if !reply.settle(Ok(Answer::Registered(id))) {
-                    self.callee.remove(id);
-                    self.leave_registration(id)?;
+                if !self.callee.add(id, offered) {
+                    // To some routers (Crossbar.io) a shared registration of one session is one,
+                    // however often it is made. It has one handler.
+                    let text = "this session has registered it already";
+                    let error =
+                        ApplicationError::with_message(uris::PROCEDURE_ALREADY_EXISTS, text);
+                    reply.settle(Ok(Answer::Error(Box::new(error))));
+                } else if !reply.settle(Ok(Answer::Registered(id))) {
+                    self.drop_registration(id)?;
                 }
+                self.leave_unwanted()?;
+            }
+            (Purpose::Subscribe { .. } | Purpose::Register(_), answer) => {
+                reply.settle(Ok(answer));
+                self.leave_unwanted()?;
             }
             (Purpose::Unregister { registration }, answer) => {
                 self.callee.remove(registration);
@@ -202,56 +203,25 @@ impl Task {
                 if let Some(cancel) = cancel {
                     self.send_own(&cancel)?;
                 }
-                self.forget(ticket.purpose)?;
+                self.forget(&ticket.purpose)?;
             }
-            Control::DropSubscriber(id, key) => {
-                if self.subscribers.remove(id, key) {
-                    self.leave_subscription(id)?;
-                }
-            }
-            Control::DropRegistration(id) => {
-                if self.callee.remove(id) {
-                    self.leave_registration(id)?;
-                }
-            }
+            Control::DropSubscriber(id, key) => self.drop_subscriber(id, key)?,
+            Control::DropRegistration(id) => self.drop_registration(id)?,
             Control::Close(within) => self.drain(within),
         }
         Ok(())
     }
 
     /// A request was settled without its answer.
-    fn forget(&mut self, purpose: Purpose) -> Result<(), SessionError> {
-        match purpose {
-            Purpose::Subscribe { pattern, .. } => {
-                if let Some(unused) = self.subscribers.settle(&pattern) {
-                    self.leave_subscription(unused)?;
-                }
-            }
+    fn forget(&mut self, purpose: &Purpose) -> Result<(), SessionError> {
+        match *purpose {
+            Purpose::Subscribe { .. } | Purpose::Register(_) => self.leave_unwanted()?,
             Purpose::Unregister { registration } => {
                 self.callee.remove(registration);
             }
-            Purpose::Call { .. }
-            | Purpose::Publish { .. }
-            | Purpose::Unsubscribe { .. }
-            | Purpose::Register(_) => {}
+            Purpose::Call { .. } | Purpose::Publish { .. } | Purpose::Unsubscribe { .. } => {}
         }
         Ok(())
-    }
-
-    fn leave_subscription(&mut self, subscription: SubscriptionId) -> Result<(), SessionError> {
-        let request = self.state.forget(Kind::Unsubscribe);
-        self.send_own(&Message::Unsubscribe {
-            request,
-            subscription,
-        })
-    }
-
-    fn leave_registration(&mut self, registration: RegistrationId) -> Result<(), SessionError> {
-        let request = self.state.forget(Kind::Unregister);
-        self.send_own(&Message::Unregister {
-            request,
-            registration,
-        })
     }
 
     /// Sends a small message of our own making.

@@ -26,10 +26,8 @@ impl Task {
         if reply.sender.is_closed() {
             return Ok(());
         }
-        if let Purpose::Unsubscribe { subscription, key } = purpose
-            && !self.subscribers.remove(subscription, key)
-        {
-            reply.settle(Ok(Answer::Unsubscribed));
+        if let Some(answer) = self.stays_for_others(&purpose) {
+            reply.settle(Ok(answer));
             return Ok(());
         }
         let id = self.state.next_id();
@@ -48,18 +46,10 @@ impl Task {
             }
         }
         request.store(id.0, Ordering::Release);
-        match &purpose {
-            Purpose::Publish { acknowledge: false } => {
-                self.state.skip();
-                reply.settle(Ok(Answer::Unacknowledged));
-                return Ok(());
-            }
-            Purpose::Subscribe { pattern, .. } => self.subscribers.ask(pattern),
-            Purpose::Call { .. }
-            | Purpose::Publish { .. }
-            | Purpose::Unsubscribe { .. }
-            | Purpose::Register(_)
-            | Purpose::Unregister { .. } => {}
+        if let Purpose::Publish { acknowledge: false } = purpose {
+            self.state.skip();
+            reply.settle(Ok(Answer::Unacknowledged));
+            return Ok(());
         }
         let kind = purpose.kind();
         self.state.begin(kind, Ticket { purpose, reply });
