@@ -357,9 +357,14 @@ async fn serve_listener(
             continue;
         };
         let shared = Arc::clone(&shared);
-        let phase = phase.clone();
+        let mut phase = phase.clone();
         connections.spawn(async move {
-            match socket.open(&shared.config).await {
+            let opened = tokio::select! {
+                opened = socket.open(&shared.config) => opened,
+                // There is no way yet to tell it anything.
+                _ = phase.wait_for(|phase| *phase == Phase::Leaving) => return,
+            };
+            match opened {
                 Ok(transport) => {
                     connection::serve(&shared, transport, Origin::Network, phase).await;
                 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::value::Value;
 use wampgate::wamp::config::RouterConfig;
@@ -9,7 +11,7 @@ use wampgate::wamp::message::Message;
 use wampgate::wamp::serializer::Serializer;
 use wampgate::wamp::transport::{self, ConnectError};
 
-use crate::peer::{HELLO, Peer, config, router};
+use crate::peer::{HELLO, PATIENCE, Peer, config, router};
 
 #[tokio::test]
 async fn joining_is_refused_with_a_reason() {
@@ -138,6 +140,23 @@ async fn shutdown_does_not_wait_for_ever() {
     assert!(begin.elapsed() <= Duration::from_secs(5));
     let mut late = Peer::new(router.connect_in_process(Serializer::Json));
     assert!(late.hear().await.is_none());
+}
+
+/// One that has connected and says nothing, not even what it speaks.
+#[tokio::test]
+async fn shutdown_does_not_wait_for_who_has_said_nothing() {
+    let router = Router::new(DevRouterConfig {
+        handshake_timeout: Duration::from_secs(3600),
+        ..config()
+    });
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    let silent = TcpStream::connect(listening.local_addr).await.unwrap();
+    // Who comes after it has been let in, so it has been as well.
+    let peer = Peer::dial(&listening.url(), Serializer::Json).await;
+    let stopping = timeout(PATIENCE, router.shutdown());
+    let (stopped, ()) = tokio::join!(stopping, peer.takes_leave());
+    assert!(stopped.is_ok());
+    drop(silent);
 }
 
 #[tokio::test]
