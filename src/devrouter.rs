@@ -319,7 +319,10 @@ impl Shared {
         if let Some(realm) = self.realms.get(name) {
             return Some(Arc::clone(&realm));
         }
-        if !self.config.creates_realms || self.realms.len() >= self.config.max_realms {
+        if !self.config.creates_realms
+            || self.realms.len() >= self.config.max_realms
+            || name.len() > realm::MAX_URI_BYTES
+        {
             return None;
         }
         let uri = Uri::parse(name, crate::uri::UriCheck::Loose).ok()?;

@@ -103,7 +103,7 @@ impl State {
                 };
                 self.dealer.open(caller, call);
             }
-            Err(text) => self.refuse_call(caller, "wamp.error.invalid_payload", text),
+            Err((error, text)) => self.refuse_call(caller, error, text),
         }
     }
 
@@ -193,12 +193,12 @@ impl State {
             details: options,
             payload,
         };
-        if let Err(text) = self.try_send(caller.session, &result) {
-            self.refuse_call(caller, "wamp.error.invalid_payload", text);
+        if let Err((error, text)) = self.try_send(caller.session, &result) {
+            self.refuse_call(caller, error, text);
             // A caller that misses a part is not told the rest.
             if is_progress {
                 self.dealer.finish(callee);
-                self.interrupt(callee, CancelMode::KillNoWait, "wamp.error.invalid_payload");
+                self.interrupt(callee, CancelMode::KillNoWait, error);
             }
         }
         Ok(())
@@ -216,8 +216,8 @@ impl State {
             error,
             payload,
         };
-        if let Err(text) = self.try_send(caller.session, &message) {
-            self.refuse_call(caller, "wamp.error.invalid_payload", text);
+        if let Err((error, text)) = self.try_send(caller.session, &message) {
+            self.refuse_call(caller, error, text);
         }
     }
 

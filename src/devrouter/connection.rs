@@ -53,7 +53,7 @@ struct Connection {
     patience: Duration,
 }
 
-/// Why a client is not let in: the reason's URI, and a text for people.
+/// Why a client is not given what it wants: the URI that says so, and a text for people.
 pub(super) type Refusal = (&'static str, String);
 
 /// How a session ends.
@@ -102,12 +102,12 @@ impl Connection {
             ),
             End::Goodbye => {
                 self.write_rest(&mut queue);
-                self.say(&goodbye("wamp.close.goodbye_and_out", None));
+                self.say_goodbye("wamp.close.goodbye_and_out", None);
                 self.close().await;
             }
             End::Farewell { reason, message } => {
                 self.write_rest(&mut queue);
-                self.say(&goodbye(&reason, message.as_deref()));
+                self.say_goodbye(&reason, message.as_deref());
                 let patience = self.patience;
                 let ending = async {
                     self.await_goodbye().await;
@@ -150,7 +150,10 @@ impl Connection {
         let identity = match realm.users().admit(&details, self.origin, session)? {
             Admission::Granted(identity) => identity,
             Admission::Asked(challenge) => {
-                self.say(&challenge.message());
+                if !self.say(&challenge.message()) {
+                    let text = "your connection is too narrow for a CHALLENGE".to_owned();
+                    return Err(("wamp.error.payload_size_exceeded", text));
+                }
                 match self.hear(deadline, "AUTHENTICATE").await? {
                     Some(Message::Authenticate { signature, .. }) => challenge.check(&signature)?,
                     Some(Message::Abort { .. }) | None => return Ok(None),
@@ -161,7 +164,7 @@ impl Connection {
                 }
             }
         };
-        let session = realm.join(session, identity, self.origin, &details, outbox.clone());
+        let session = realm.join(session, identity, self.origin, &details, outbox.clone())?;
         Ok(Some((realm, session)))
     }
 
@@ -303,17 +306,33 @@ impl Connection {
         }
     }
 
-    /// Queues a message of the session itself. It is small and of text only, so it can fail only
+    /// Queues a message of the session itself; `false` if it is too long. It can else fail only
     /// with the connection, which the next flush sees as well.
-    fn say(&mut self, message: &Message) {
-        if let Ok(frame) = self.serializer.encode(message) {
-            drop(self.writer.feed(frame));
+    fn say(&mut self, message: &Message) -> bool {
+        match self.serializer.encode(message) {
+            Ok(frame) => self.writer.feed(frame).is_ok(),
+            Err(_) => false,
         }
     }
 
+    /// Queues a last word, without its text if that makes it too long.
+    fn say_last(&mut self, text: Option<&str>, word: impl Fn(Map) -> Message) {
+        let details = text.map(|text| ("message".to_owned(), Value::from(text)));
+        if !self.say(&word(details.into_iter().collect())) {
+            self.say(&word(Map::new()));
+        }
+    }
+
+    fn say_goodbye(&mut self, reason: &str, text: Option<&str>) {
+        self.say_last(text, |details| Message::Goodbye {
+            details,
+            reason: reason.to_owned(),
+        });
+    }
+
     async fn abort(mut self, reason: &str, text: &str) {
-        self.say(&Message::Abort {
-            details: Map::from_iter([("message".to_owned(), Value::from(text))]),
+        self.say_last(Some(text), |details| Message::Abort {
+            details,
             reason: reason.to_owned(),
             payload: Payload::default(),
         });
@@ -377,13 +396,5 @@ async fn next_message(reader: &mut FrameReader) -> Result<Option<Bytes>, Violati
 fn set(alarm: Pin<&mut Sleep>, deadline: Option<Instant>) {
     if let Some(deadline) = deadline {
         alarm.reset(deadline);
-    }
-}
-
-fn goodbye(reason: &str, message: Option<&str>) -> Message {
-    let message = message.map(|text| ("message".to_owned(), Value::from(text)));
-    Message::Goodbye {
-        details: message.into_iter().collect(),
-        reason: reason.to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::broker::{Audience, Subscription};
+use super::connection::Refusal;
 use super::options::is_set;
 use super::realm::{RESERVED, State, option_text, pattern};
 use super::retained::Kept;
@@ -156,7 +157,7 @@ impl State {
                 }
             }
             // The same bytes for all who share a serializer.
-            let mut frames: [Option<(Serializer, Result<Bytes, String>)>; SERIALIZERS] =
+            let mut frames: [Option<(Serializer, Result<Bytes, Refusal>)>; SERIALIZERS] =
                 [const { None }; SERIALIZERS];
             for id in entry.members.keys() {
                 let Some(subscriber) = self.sessions.get(id) else {
@@ -174,7 +175,7 @@ impl State {
                     slot.get_or_insert_with(|| (outbox.serializer, outbox.encode(&event)));
                 match frame {
                     Ok(frame) => outbox.push(frame.clone()),
-                    Err(text) => tracing::debug!(
+                    Err((_, text)) => tracing::debug!(
                         session.id = id.0,
                         "embedded router cannot deliver an event: {text}"
                     ),

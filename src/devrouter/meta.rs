@@ -9,6 +9,7 @@
 //! Meta API".
 
 use super::broker::Subscription;
+use super::connection::Refusal;
 use super::dealer::{Party, Registration, Turns};
 use super::directory::{Directory, Entry, Kind, Parting};
 use super::outbox::Dismissal;
@@ -19,9 +20,6 @@ use crate::uri::{Match, Uri, UriCheck};
 use crate::value::{Map, Value};
 use crate::wamp::id::SessionId;
 use crate::wamp::message::{Message, Payload};
-
-/// Why a meta procedure fails: the error's URI, and a text for people.
-type Failure = (&'static str, String);
 
 /// What the meta API calls the entries of a directory.
 pub(super) trait Described: Kind + Sized {
@@ -108,9 +106,8 @@ impl State {
                 details: Map::new(),
                 payload: Payload::new(args, Map::new()),
             };
-            let sent = self.try_send(caller.session, &result);
             // A list may be longer than a message.
-            sent.map_err(|text| ("wamp.error.invalid_payload", text))
+            self.try_send(caller.session, &result)
         });
         if let Err((error, text)) = sent {
             self.refuse_call(caller, error, text);
@@ -166,7 +163,7 @@ impl State {
     }
 
     /// Returns the sessions whose role is in the list that the first argument may be.
-    fn sessions_by_role(&self, arguments: Arguments<'_>) -> Result<Vec<SessionId>, Failure> {
+    fn sessions_by_role(&self, arguments: Arguments<'_>) -> Result<Vec<SessionId>, Refusal> {
         let roles = match arguments.0.args().first() {
             None | Some(Value::Null) => None,
             Some(Value::List(roles)) if roles.iter().all(|role| role.as_text().is_some()) => {
@@ -192,15 +189,15 @@ impl State {
         ids
     }
 
-    fn count_sessions(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn count_sessions(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         Ok(vec![count(self.sessions_by_role(arguments)?.len())])
     }
 
-    fn list_sessions(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn list_sessions(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         Ok(vec![ids(self.sessions_by_role(arguments)?)])
     }
 
-    fn describe_session(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn describe_session(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         let id = SessionId(arguments.id()?);
         let session = self.sessions.get(&id).ok_or_else(|| no_such_session(id))?;
         Ok(vec![details_of(id, session)])
@@ -210,7 +207,7 @@ impl State {
         &mut self,
         caller: SessionId,
         arguments: Arguments<'_>,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Vec<Value>, Refusal> {
         let dismissal = arguments.dismissal()?;
         let id = SessionId(arguments.id()?);
         if id == caller || !self.sessions.contains_key(&id) {
@@ -225,7 +222,7 @@ impl State {
         &mut self,
         caller: SessionId,
         arguments: Arguments<'_>,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Vec<Value>, Refusal> {
         let authid = arguments.text()?;
         let dismissal = arguments.dismissal()?;
         let killed = self.kill_others(caller, &dismissal, |session| session.authid == authid);
@@ -236,7 +233,7 @@ impl State {
         &mut self,
         caller: SessionId,
         arguments: Arguments<'_>,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Vec<Value>, Refusal> {
         let authrole = arguments.text()?;
         let dismissal = arguments.dismissal()?;
         let killed = self.kill_others(caller, &dismissal, |session| session.authrole == authrole);
@@ -248,7 +245,7 @@ impl State {
         &mut self,
         caller: SessionId,
         arguments: Arguments<'_>,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Vec<Value>, Refusal> {
         let dismissal = arguments.dismissal()?;
         let mut victims = self.select(|_| true);
         victims.retain(|id| *id != caller);
@@ -291,7 +288,7 @@ impl State {
         vec![Value::Map(Map::from_iter(lists))]
     }
 
-    fn look_up<K: Described>(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn look_up<K: Described>(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         let text = arguments.text()?;
         let options = match arguments.0.args().get(1) {
             None | Some(Value::Null) => &Map::new(),
@@ -303,13 +300,13 @@ impl State {
         Ok(vec![found.map_or(Value::Null, |id| Value::from(id.into()))])
     }
 
-    fn best_registration(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn best_registration(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         let uri = arguments.uri()?;
         let best = self.dealer.registrations.covering(uri).next();
         Ok(vec![best.map_or(Value::Null, |id| Value::from(id.0))])
     }
 
-    fn matching_subscriptions(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn matching_subscriptions(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         let uri = arguments.uri()?;
         let matching: Vec<_> = self.broker.subscriptions.covering(uri).collect();
         Ok(vec![if matching.is_empty() {
@@ -322,22 +319,22 @@ impl State {
     fn describe_entry<K: Described>(
         &self,
         arguments: Arguments<'_>,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Vec<Value>, Refusal> {
         let (id, entry) = self.entry::<K>(arguments)?;
         Ok(vec![entry_details(id, entry)])
     }
 
-    fn list_members<K: Described>(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn list_members<K: Described>(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         let (_, entry) = self.entry::<K>(arguments)?;
         Ok(vec![ids(entry.members.keys().copied())])
     }
 
-    fn count_members<K: Described>(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Failure> {
+    fn count_members<K: Described>(&self, arguments: Arguments<'_>) -> Result<Vec<Value>, Refusal> {
         let (_, entry) = self.entry::<K>(arguments)?;
         Ok(vec![count(entry.members.len())])
     }
 
-    fn entry<K: Described>(&self, arguments: Arguments<'_>) -> Result<(K::Id, &Entry<K>), Failure> {
+    fn entry<K: Described>(&self, arguments: Arguments<'_>) -> Result<(K::Id, &Entry<K>), Refusal> {
         let number = arguments.id()?;
         let id = K::Id::from(number);
         match K::directory(self).entry(id) {
@@ -353,19 +350,19 @@ struct Arguments<'a>(&'a Payload);
 
 impl<'a> Arguments<'a> {
     /// The first argument, an id.
-    fn id(self) -> Result<u64, Failure> {
+    fn id(self) -> Result<u64, Refusal> {
         let id = self.0.args().first().and_then(Value::as_u64);
         id.ok_or_else(|| invalid("argument 1 must be an id"))
     }
 
     /// The first argument, a text.
-    fn text(self) -> Result<&'a str, Failure> {
+    fn text(self) -> Result<&'a str, Refusal> {
         let text = self.0.args().first().and_then(Value::as_text);
         text.ok_or_else(|| invalid("argument 1 must be text"))
     }
 
     /// The first argument, a URI.
-    fn uri(self) -> Result<&'a str, Failure> {
+    fn uri(self) -> Result<&'a str, Refusal> {
         let text = self.text()?;
         match Uri::parse(text, UriCheck::Loose) {
             Ok(_) => Ok(text),
@@ -374,7 +371,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// What is said to whom is killed.
-    fn dismissal(self) -> Result<Dismissal, Failure> {
+    fn dismissal(self) -> Result<Dismissal, Refusal> {
         let reason = match self.0.kwargs().get("reason") {
             None | Some(Value::Null) => "wamp.close.killed",
             Some(reason) => reason
@@ -397,11 +394,11 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn invalid(text: &str) -> Failure {
+fn invalid(text: &str) -> Refusal {
     ("wamp.error.invalid_argument", text.to_owned())
 }
 
-fn no_such_session(id: SessionId) -> Failure {
+fn no_such_session(id: SessionId) -> Refusal {
     let text = format!("there is no other session {id}");
     ("wamp.error.no_such_session", text)
 }

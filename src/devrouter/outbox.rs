@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::{SetOnce, mpsc};
 
+use super::connection::Refusal;
 use crate::wamp::message::Message;
 use crate::wamp::serializer::Serializer;
 
@@ -89,18 +90,16 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// Why the session cannot be sent this message, in words for whoever caused it.
-    pub(super) fn encode(&self, message: &Message) -> Result<Bytes, String> {
-        let frame = self
-            .serializer
-            .encode(message)
-            .map_err(|error| format!("{}: {error}", self.serializer.subprotocol()))?;
-        if frame.len() > self.max_message_bytes {
-            return Err(format!(
-                "a message of {} bytes, but at most {} are allowed",
-                frame.len(),
-                self.max_message_bytes
-            ));
+    /// Why the session cannot be sent this message, for whoever caused it.
+    pub(super) fn encode(&self, message: &Message) -> Result<Bytes, Refusal> {
+        let frame = self.serializer.encode(message).map_err(|error| {
+            let text = format!("{}: {error}", self.serializer.subprotocol());
+            ("wamp.error.invalid_payload", text)
+        })?;
+        let (size, max) = (frame.len(), self.max_message_bytes);
+        if size > max {
+            let text = format!("a message of {size} bytes, but at most {max} are allowed");
+            return Err(("wamp.error.payload_size_exceeded", text));
         }
         Ok(frame)
     }

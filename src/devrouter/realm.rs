@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::admission::{Identity, Origin, Users};
 use super::broker::{Broker, Subscription};
+use super::connection::Refusal;
 use super::dealer::{Dealer, Party, Registration};
 use super::directory::Directory;
 use super::options::{originator, unsupported};
@@ -25,9 +26,9 @@ use crate::wamp::options::CancelMode;
 /// What the names of the protocol's own begin with.
 pub(super) const RESERVED: &str = "wamp.";
 
-/// The longest name that is kept, of a registration or a subscription: their number is bounded, and
-/// so is what they take.
-const MAX_URI_BYTES: usize = 4096;
+/// The longest name that is kept, of a realm, a registration or a subscription: their number is
+/// bounded, and so is what they take.
+pub(super) const MAX_URI_BYTES: usize = 4096;
 
 /// A realm.
 #[derive(Debug)]
@@ -93,6 +94,10 @@ impl Realm {
     }
 
     /// Lets a session in and queues its WELCOME.
+    ///
+    /// # Errors
+    ///
+    /// It cannot take one: a client may say that it takes very little.
     pub(super) fn join(
         &self,
         id: SessionId,
@@ -100,7 +105,7 @@ impl Realm {
         origin: Origin,
         hello: &Map,
         outbox: Outbox,
-    ) -> SessionId {
+    ) -> Result<SessionId, Refusal> {
         let mut state = self.state();
         // As good as never: another session has taken it while this one proved who it is.
         let session = if state.sessions.contains_key(&id) {
@@ -124,13 +129,10 @@ impl Realm {
             session,
             details: member.welcome(&self.name),
         };
-        // WELCOME is text and flags only, so each serializer can carry it.
-        if let Ok(frame) = member.outbox.encode(&welcome) {
-            member.outbox.push(frame);
-        }
+        member.outbox.push(member.outbox.encode(&welcome)?);
         state.sessions.insert(session, member);
         state.announce_session(session);
-        session
+        Ok(session)
     }
 
     /// Forgets a session; those who waited for it or worked for it are told.
@@ -369,21 +371,23 @@ impl State {
         error: &str,
         text: String,
     ) {
-        self.send(
-            session,
-            &Message::Error {
-                request_type,
-                request,
-                details: Map::new(),
-                error: error.to_owned(),
-                payload: Payload::new(vec![Value::Text(text)], Map::new()),
-            },
-        );
+        let refusal = |payload| Message::Error {
+            request_type,
+            request,
+            details: Map::new(),
+            error: error.to_owned(),
+            payload,
+        };
+        let full = refusal(Payload::new(vec![Value::Text(text)], Map::new()));
+        // The text may name what is as long as a message; without an answer the peer would wait.
+        if self.try_send(session, &full).is_err() {
+            self.send(session, &refusal(Payload::default()));
+        }
     }
 
     /// Queues a message of our own making, which each serializer can carry.
     pub(super) fn send(&self, session: SessionId, message: &Message) {
-        if let Err(text) = self.try_send(session, message) {
+        if let Err((_, text)) = self.try_send(session, message) {
             tracing::debug!(
                 session.id = session.0,
                 "embedded router cannot send a message: {text}"
@@ -391,7 +395,7 @@ impl State {
         }
     }
 
-    pub(super) fn try_send(&self, session: SessionId, message: &Message) -> Result<(), String> {
+    pub(super) fn try_send(&self, session: SessionId, message: &Message) -> Result<(), Refusal> {
         // Without a session: it has just left.
         if let Some(session) = self.sessions.get(&session) {
             session.outbox.push(session.outbox.encode(message)?);

@@ -52,6 +52,7 @@ impl Member {
         let hello = crate::value::json::from_json(hello.as_bytes()).unwrap();
         let hello = hello.as_map().unwrap();
         let id = realm.join(realm.free_id(), identity, Origin::InProcess, hello, outbox);
+        let id = id.unwrap();
         Self {
             id,
             queue,

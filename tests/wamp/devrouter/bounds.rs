@@ -2,11 +2,13 @@
 
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::value::{Map, Value};
+use wampgate::wamp::config::RouterConfig;
 use wampgate::wamp::id::RequestId;
 use wampgate::wamp::message::{Message, Payload};
 use wampgate::wamp::serializer::Serializer;
+use wampgate::wamp::transport;
 
-use crate::peer::{Peer, config, uri};
+use crate::peer::{HELLO, Peer, config, uri};
 
 #[tokio::test]
 async fn a_session_that_does_not_read_is_dropped_and_the_others_go_on() {
@@ -207,4 +209,69 @@ async fn a_name_that_is_kept_is_not_as_long_as_a_message_may_be() {
     }
     peer.asks(&format!(r#"[32,2,{{}},"{}"]"#, &long[1..]), "[33,2,1]")
         .await;
+}
+
+#[tokio::test]
+async fn a_realm_is_not_called_as_long_as_a_message_may_be() {
+    let router = Router::new(DevRouterConfig {
+        creates_realms: true,
+        ..config()
+    });
+    for (length, is_welcome) in [(4096, true), (4097, false)] {
+        let name = "a".repeat(length);
+        let mut peer = Peer::new(router.connect_in_process(Serializer::Json));
+        peer.tell(&format!(r#"[1,"{name}",{{"roles":{{"caller":{{}}}}}}]"#))
+            .await;
+        match peer.hear().await {
+            Some(Message::Welcome { .. }) => assert!(is_welcome),
+            Some(Message::Abort { reason, .. }) => {
+                assert!(!is_welcome);
+                assert_eq!(reason, "wamp.error.no_such_realm");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What names it would be too long for a peer that takes no more than what it says itself.
+#[tokio::test]
+async fn a_refusal_that_is_too_long_is_said_without_its_text() {
+    let router = Router::new(DevRouterConfig {
+        max_message_bytes: 1024,
+        ..config()
+    });
+    let long = "a".repeat(960);
+    let mut peer = Peer::join(&router, Serializer::Json).await;
+    peer.asks(
+        &format!(r#"[48,1,{{}},"{long}"]"#),
+        r#"[8,48,1,{},"wamp.error.no_such_procedure"]"#,
+    )
+    .await;
+    let mut stranger = Peer::new(router.connect_in_process(Serializer::Json));
+    stranger
+        .asks(
+            &format!(r#"[1,"{long}",{{"roles":{{"caller":{{}}}}}}]"#),
+            r#"[3,{},"wamp.error.no_such_realm"]"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn who_cannot_take_a_welcome_is_told_so() {
+    let router = crate::peer::router();
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    let config = RouterConfig {
+        serializers: vec![Serializer::Json],
+        max_message_bytes: 512,
+        ..RouterConfig::default()
+    };
+    let transport = transport::connect(&listening.rawsocket_url(), &config).await;
+    let mut peer = Peer::new(transport.unwrap());
+    peer.tell(HELLO).await;
+    match peer.hear().await {
+        Some(Message::Abort { reason, .. }) => {
+            assert_eq!(reason, "wamp.error.payload_size_exceeded");
+        }
+        other => panic!("{other:?}"),
+    }
 }

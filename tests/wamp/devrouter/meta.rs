@@ -404,7 +404,7 @@ async fn an_answer_that_is_too_long_is_an_error() {
     peer.tell(r#"[48,301,{},"wamp.subscription.list"]"#).await;
     let answer = peer.hear_json().await;
     assert!(
-        answer.starts_with(r#"[8,48,301,{},"wamp.error.invalid_payload",["a message of "#),
+        answer.starts_with(r#"[8,48,301,{},"wamp.error.payload_size_exceeded",["a message of "#),
         "{answer}"
     );
 }

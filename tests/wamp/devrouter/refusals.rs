@@ -224,7 +224,7 @@ async fn a_message_that_is_too_long_ends_the_session_with_a_reason() {
         })
         .await;
     caller
-        .hears(r#"[8,48,1,{},"wamp.error.invalid_payload",["a message of 1220 bytes, but at most 1000 are allowed"]]"#)
+        .hears(r#"[8,48,1,{},"wamp.error.payload_size_exceeded",["a message of 1220 bytes, but at most 1000 are allowed"]]"#)
         .await;
     callee.hears_nothing_more().await;
 }
