@@ -163,7 +163,9 @@ impl State {
                 let Some(subscriber) = self.sessions.get(id) else {
                     continue;
                 };
-                if !admits(*id, subscriber) {
+                // To one that has too much to read, many subscriptions and a long event would be
+                // much work for nothing, while the realm waits.
+                if subscriber.outbox.is_dismissed() || !admits(*id, subscriber) {
                     continue;
                 }
                 let outbox = &subscriber.outbox;

@@ -81,6 +81,11 @@ impl Outbox {
         self.dismissal.wait().await.clone()
     }
 
+    /// Returns whether the realm has parted with the session.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.dismissal.initialized()
+    }
+
     /// Parts with the session; the first reason counts.
     pub(super) fn dismiss(&self, dismissal: Dismissal) {
         drop(self.dismissal.set(dismissal));
@@ -104,8 +109,12 @@ impl Outbox {
         Ok(frame)
     }
 
-    /// Queues a frame, or finds that the session has too much to read already.
+    /// Queues a frame, or finds that the session has too much to read already. After one that was
+    /// too much there is no other, or else a smaller one would hide the gap.
     pub(super) fn push(&self, frame: Bytes) {
+        if self.is_dismissed() {
+            return;
+        }
         let size = frame.len() + FRAME_OVERHEAD_BYTES;
         // Only grown under the realm's lock, so no two pushes can pass the check together.
         if self.queued_bytes.load(Ordering::Relaxed) + size > self.max_queued_bytes {
@@ -118,5 +127,36 @@ impl Outbox {
         };
         // A session that is leaving no longer reads its queue, and its connection forgets it.
         drop(self.sender.send(queued));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_too_much_to_read_gets_no_more_of_it() {
+        let room = 2 * (10 + FRAME_OVERHEAD_BYTES);
+        let (outbox, mut queue) = Outbox::new(Serializer::Json, 100, room);
+        let frame = |length| Bytes::from(vec![b' '; length]);
+        outbox.push(frame(10));
+        outbox.push(frame(11));
+        assert!(outbox.is_dismissed());
+        outbox.push(frame(10));
+        assert_eq!(queue.try_recv().unwrap().into_frame().len(), 10);
+        // Neither now that there is room again.
+        outbox.push(frame(10));
+        assert!(queue.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_was_read_makes_room() {
+        let room = 10 + FRAME_OVERHEAD_BYTES;
+        let (outbox, mut queue) = Outbox::new(Serializer::Json, 100, room);
+        for _ in 0..3 {
+            outbox.push(Bytes::from_static(b"0123456789"));
+            assert_eq!(queue.try_recv().unwrap().into_frame().len(), 10);
+        }
+        assert!(!outbox.is_dismissed());
     }
 }
