@@ -26,9 +26,9 @@ const EVENT_BYTES: usize = 256;
 pub(super) struct Retained {
     max_events: usize,
     max_bytes: usize,
-    /// Ordered, so that those that begin alike lie together. No list is empty, and the oldest event
-    /// comes first.
-    topics: BTreeMap<Arc<str>, Vec<Stored>>,
+    /// Ordered, so that those that begin alike lie together. The events of each by their age; there
+    /// is at least one.
+    topics: BTreeMap<Arc<str>, BTreeMap<u64, Stored>>,
     /// The topic of each event, the oldest first.
     ages: BTreeMap<u64, Arc<str>>,
     last_age: u64,
@@ -46,7 +46,6 @@ pub(super) struct Kept {
 
 #[derive(Debug)]
 struct Stored {
-    age: u64,
     bytes: usize,
     event: Kept,
 }
@@ -67,9 +66,7 @@ impl Retained {
     pub(super) fn keep(&mut self, topic: &str, event: Kept) {
         let is_general = event.audience.is_general();
         // Also if this one turns out to be too large: what is out of date is worse than nothing.
-        self.forget(topic, |other| {
-            is_general || other.event.audience == event.audience
-        });
+        self.supersede(topic, |other| is_general || *other == event.audience);
         let bytes = EVENT_BYTES + topic.len() + event.bytes();
         if bytes > self.max_bytes || self.max_events == 0 {
             tracing::debug!("embedded router cannot retain an event of {bytes} bytes");
@@ -79,23 +76,29 @@ impl Retained {
         let (age, topic) = (self.last_age, Arc::<str>::from(topic));
         self.bytes += bytes;
         self.ages.insert(age, Arc::clone(&topic));
-        let stored = Stored { age, bytes, event };
-        self.topics.entry(topic).or_default().push(stored);
+        let stored = Stored { bytes, event };
+        self.topics.entry(topic).or_default().insert(age, stored);
         // Ends with this one at the latest, which fits alone.
         while self.ages.len() > self.max_events || self.bytes > self.max_bytes {
             let Some((age, topic)) = self.ages.pop_first() else {
                 return;
             };
-            self.forget(&topic, |other| other.age == age);
+            if let Some(events) = self.topics.get_mut(&topic) {
+                self.bytes -= events.remove(&age).map_or(0, |gone| gone.bytes);
+                if events.is_empty() {
+                    self.topics.remove(&topic);
+                }
+            }
         }
     }
 
-    fn forget(&mut self, topic: &str, is_meant: impl Fn(&Stored) -> bool) {
+    /// Forgets the events of a topic for these audiences.
+    fn supersede(&mut self, topic: &str, is_meant: impl Fn(&Audience) -> bool) {
         let Some(events) = self.topics.get_mut(topic) else {
             return;
         };
-        for gone in events.extract_if(.., |event| is_meant(event)) {
-            self.ages.remove(&gone.age);
+        for (age, gone) in events.extract_if(.., |_, it| is_meant(&it.event.audience)) {
+            self.ages.remove(&age);
             self.bytes -= gone.bytes;
         }
         if events.is_empty() {
@@ -124,7 +127,7 @@ impl Retained {
             })
             .filter(|(topic, _)| pattern.covers(topic))
             .filter_map(move |(topic, events)| {
-                let newest = events.iter().rev();
+                let newest = events.values().rev();
                 let event = newest.map(|it| &it.event).find(|it| admits(&it.audience))?;
                 Some((&**topic, event))
             })
@@ -260,7 +263,7 @@ mod tests {
         assert_eq!(all(&light), [3]);
         light.keep("c", event(5, "{}", 1200));
         assert_eq!(all(&light), [5]);
-        light.forget("c", |_| true);
+        light.supersede("c", |_| true);
         assert!(light.topics.is_empty() && light.ages.is_empty() && light.bytes == 0);
     }
 }
