@@ -2,16 +2,17 @@
 //!
 //! Nothing of a call is ever part of a command line, and there is no shell unless one is the program:
 //! a caller can choose what is read, never what is run. Each run is a process group of its own, so
-//! that ending it ends what it started too; and it is bounded in time and in what it may print.
+//! that what it started ends with it; and it is bounded in time and in what it may print.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use super::Outside;
@@ -49,7 +50,7 @@ impl Program {
         }
     }
 
-    /// Runs the program on `input`.
+    /// Runs the program on `input`. What it leaves behind in its process group is killed when it ends.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Program {
     }
 
     async fn run_to_its_end(&self, input: Vec<u8>) -> Result<Payload, ApplicationError> {
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             let message = format!("the program cannot be run: {error}");
             tracing::error!(program = self.command[0], "{message}");
             ApplicationError::with_message(uris::RUNTIME_ERROR, &message)
@@ -86,21 +87,20 @@ impl Program {
             command.env_remove(name);
         }
         let mut child = command.spawn().map_err(failed)?;
-        let group = Group::of(&child);
         let (Some(mut stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             unreachable!("all three are piped");
         };
+        let mut group = Group::of(child);
         let write = async move {
             // A program need not read what it is told.
             stdin.write_all(&input).await.ok();
             Ok(())
         };
-        let ended = async { child.wait().await.map_err(failed) };
+        let ended = async { group.ended().await.map_err(failed) };
         let (output, tail, status, ()) =
             tokio::try_join!(read_output(stdout), read_tail(stderr), ended, write)?;
-        group.has_ended();
         answer(status, output, &tail)
     }
 }
@@ -128,7 +128,7 @@ async fn read_tail(mut stderr: impl AsyncRead + Unpin) -> Result<String, Applica
     let mut tail = VecDeque::new();
     let mut chunk = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
-        std::io::stderr().write_all(&chunk[..count]).ok();
+        io::stderr().write_all(&chunk[..count]).ok();
         tail.extend(&chunk[..count]);
         tail.drain(..tail.len().saturating_sub(TAIL));
     }
@@ -181,26 +181,53 @@ fn reported(value: &Value) -> Option<ApplicationError> {
     ))
 }
 
-/// The process group of a program; killed when this is dropped before the program has ended.
-struct Group(Option<Pid>);
+/// The process group of a program; killed when the program ends or when this is dropped.
+struct Group {
+    program: Child,
+    /// The group's number, which is the program's; none once the group has been killed.
+    // INVARIANT: while this is here, the program has not been waited for, so that the number cannot
+    // have become another's.
+    id: Option<Pid>,
+}
 
 impl Group {
-    fn of(child: &Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
+    fn of(program: Child) -> Self {
+        let id = program.id().and_then(|id| i32::try_from(id).ok());
+        Self {
+            id: id.and_then(Pid::from_raw),
+            program,
+        }
     }
 
-    /// The program has ended by itself: its number may be another's from now on.
-    fn has_ended(mut self) {
-        self.0 = None;
+    /// Waits until the program has ended by itself, and kills what it has left behind: that would
+    /// outlast the call, and hold what the program printed open.
+    async fn ended(&mut self) -> io::Result<ExitStatus> {
+        let mut children = signal(SignalKind::child())?;
+        while let Some(id) = self.id
+            && is_running(id)?
+        {
+            children.recv().await;
+        }
+        self.kill();
+        self.program.wait().await
+    }
+
+    fn kill(&mut self) {
+        if let Some(group) = self.id.take() {
+            // It may be empty by now.
+            kill_process_group(group, Signal::KILL).ok();
+        }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It may have ended just now.
-            kill_process_group(group, Signal::KILL).ok();
-        }
+        self.kill();
     }
+}
+
+/// Whether a child of ours still runs; one that does not is left to be waited for.
+fn is_running(child: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(waitid(WaitId::Pid(child), options)?.is_none())
 }

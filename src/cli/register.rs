@@ -30,8 +30,9 @@ use crate::wamp::pool::{Pool, PoolRegistration};
 /// command line. What the program prints is the result: JSON, an object of `args` and `kwargs` alone
 /// being both, or else text. If it fails, the call does, with `wamp.error.runtime_error`, the exit
 /// code and the end of what it wrote to standard error; or with what it printed, if that is
-/// `{"error": "com.example.error.x"}`, with `args` and `kwargs` if wanted. It is killed, with all
-/// that it started, when it takes too long, when the caller cancels, and when this ends.
+/// `{"error": "com.example.error.x"}`, with `args` and `kwargs` if wanted. It is killed when it takes
+/// too long, when the caller cancels, and when this ends; what it started in the background ends with
+/// it, always.
 ///
 /// The registration comes back with its session. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]

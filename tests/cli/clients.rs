@@ -323,6 +323,15 @@ fn a_program_ends_with_its_call_and_with_all_that_it_started() {
     pipe.has_ended();
     assert_eq!(callee.end("TERM").0.code(), Some(0));
 
+    // It has ended by itself, before what it started; that holds standard output open as well.
+    let pipe = Lifeline::new(&path);
+    let left = "--exec sh -c 'exec 3> pipe; sleep 1000 & echo begun >&3; echo 5'";
+    let callee = world.start(&format!("register com.a.quick {left}"));
+    ok(&world.run("call com.a.quick"), "5");
+    pipe.has_begun();
+    pipe.has_ended();
+    assert_eq!(callee.end("TERM").0.code(), Some(0));
+
     // The caller does not wait any more.
     let pipe = Lifeline::new(&path);
     let mut callee = world.start(&format!("register com.a.slow {program}"));
