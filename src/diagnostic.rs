@@ -57,7 +57,7 @@ macro_rules! codes {
         ///
         /// The one registry. A number that was ever released is never given to something else;
         /// what is no longer reported keeps its row. Letters: `D` any document, `M` Mops, `S` API
-        /// specs, `R` realms, `C` configuration.
+        /// specs, `R` realms and configuration.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
             $($(#[doc = $doc])+ $name,)+

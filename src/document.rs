@@ -333,9 +333,11 @@ impl Document {
             Step::Member(key, _) => SECRET_KEYS.contains(&key.as_str()),
             Step::Item(_) | Step::Root => false,
         };
+        let in_url = |place: &Place| user_of_url(&self.text, &place.value);
         self.secrets.get_or_init(|| {
             let places = self.places.iter().filter(secret);
-            let mut ranges: Vec<_> = places.map(|place| place.value.clone()).collect();
+            let whole = places.map(|place| place.value.clone());
+            let mut ranges: Vec<_> = whole.chain(self.places.iter().filter_map(in_url)).collect();
             ranges.sort_by_key(|range| range.start);
             ranges
         })
@@ -443,6 +445,19 @@ fn after_key(line: &str, key: &str) -> Option<usize> {
             .strip_prefix([':', '='])?;
         Some(line.len() - value.len())
     })
+}
+
+/// Finds the user and password in a text that is a URL with such.
+fn user_of_url(text: &str, value: &Range<u32>) -> Option<Range<u32>> {
+    let start = value.start as usize;
+    let value = text.get(start..value.end as usize)?;
+    // Lists and maps have places of their own inside.
+    let quoted = value.starts_with(['"', '\'']).then_some(value)?;
+    let from = quoted.find("://")? + "://".len();
+    let rest = &quoted[from..];
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let to = from + authority.rfind('@')?;
+    Some(narrow(start + from)..narrow(start + to))
 }
 
 /// Replaces secrets by asterisks, as many bytes, so that the caret stays in place.
@@ -693,6 +708,24 @@ mod tests {
         let excerpt = location.excerpt.as_ref().unwrap();
         assert!(!excerpt.text.contains("hunter2"), "{}", excerpt.text);
         assert_eq!(marked(&location), "\"secrte\"");
+    }
+
+    #[test]
+    fn the_password_in_a_url_is_not_quoted() {
+        for (text, shown) in [
+            (
+                r#"{"urls": ["ws://me:hunter2@h/ws", "ws://h/@x"], "secrte": 1}"#,
+                r#"{"urls": ["ws://**********@h/ws", "ws://h/@x"], "secrte": 1}"#,
+            ),
+            (
+                r#"{"host": "http://hunt@er2@h", "secrte": "a@b"}"#,
+                r#"{"host": "http://********@h", "secrte": "a@b"}"#,
+            ),
+        ] {
+            let document = Document::parse_json(None, text).unwrap();
+            let location = document.location_of_key(find(&document, &["secrte"]).id);
+            assert_eq!(location.excerpt.unwrap().text, shown);
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub(super) struct Connection {
     #[arg(
         long,
         value_name = "METHOD",
+        requires = "authid",
         default_value = "ticket",
         value_parser = ["ticket", "wampcra", "wamp-scram", "scram", "cryptosign"]
     )]
@@ -218,7 +219,7 @@ pub(super) fn pattern(text: &str, policy: &str) -> Result<UriPattern, clap::Erro
 /// Reads a duration.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text).filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| "expected a number and one of ms, s, m, h, as in 5s".to_owned())
+    duration.ok_or_else(|| "expected a number above 0 and one of ms, s, m, h, as in 5s".to_owned())
 }
 
 /// Reads an argument: JSON, or else text as it stands. A number that is JSON, but not to be kept
