@@ -11,7 +11,6 @@ use crate::app::StopSignals;
 use crate::uri::Uri;
 use crate::wamp::client::{Call, CallStep, Client, ProgressLimits};
 use crate::wamp::config::RouterConfig;
-use crate::wamp::error::CallError;
 
 /// Calls a procedure and prints its result.
 ///
@@ -79,8 +78,11 @@ async fn ask(
         // What is dropped here is canceled at the router, before the session leaves.
         _ = signals.next() => Ok(Outcome::CutShort),
     };
-    client.close(LEAVE).await;
-    outcome
+    tokio::select! {
+        _ = client.close(LEAVE) => outcome,
+        // A router that does not answer GOODBYE is not worth a second wait.
+        _ = signals.next() => outcome,
+    }
 }
 
 async fn print_result(client: &Client, call: Call, outside: &Outside) -> anyhow::Result<Outcome> {
@@ -98,7 +100,9 @@ async fn print_each(client: &Client, call: Call, outside: &Outside) -> anyhow::R
         Ok(steps) => steps,
         Err(error) => return refused(&error),
     };
-    while let Some(step) = steps.next().await {
+    loop {
+        // Whatever becomes of a call, the client settles it: with its result, or with an error.
+        let step = steps.next().await.context("the call was never settled")?;
         match step {
             Ok(CallStep::Progress(part)) => {
                 outside.print(&format!("{}\n", shown(part.payload)))?;
@@ -110,5 +114,4 @@ async fn print_each(client: &Client, call: Call, outside: &Outside) -> anyhow::R
             Err(error) => return refused(&error),
         }
     }
-    refused(&CallError::Timeout(Duration::ZERO))
 }
