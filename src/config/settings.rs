@@ -22,8 +22,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Writes the text as a TOML value. A number or boolean that is none becomes a text, so that the reader
-    /// words the finding.
+    /// Writes the text as a TOML value. A number or boolean that is none becomes a text, so that the
+    /// reader words the finding.
     pub(super) fn to_toml(self, text: &str) -> String {
         match self {
             Kind::Number if text.trim().parse::<i64>().is_ok() => text.trim().to_owned(),

@@ -274,6 +274,7 @@ mod tests {
             .collect();
         assert_eq!(uris, ["com.f"]);
     }
+
     #[test]
     fn users_are_read_and_their_passwords_never_shown() {
         let loaded = load_texts(&[r#"{"uri": "com.a", "users": [
