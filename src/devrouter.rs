@@ -82,7 +82,8 @@ pub struct DevRouterConfig {
     pub realms: Vec<RealmConfig>,
     /// Whether a realm, without users, comes to be when a client first names it.
     pub creates_realms: bool,
-    /// The most realms that exist at once, if clients may create them.
+    /// The most realms that exist at once, if clients may create them. One that nobody is in is
+    /// forgotten for another.
     pub max_realms: usize,
     /// The most connections at once; those beyond it are closed unanswered.
     pub max_connections: usize,
@@ -319,18 +320,33 @@ impl Shared {
         if let Some(realm) = self.realms.get(name) {
             return Some(Arc::clone(&realm));
         }
-        if !self.config.creates_realms
-            || self.realms.len() >= self.config.max_realms
-            || name.len() > realm::MAX_URI_BYTES
-        {
+        if !self.config.creates_realms || name.len() > realm::MAX_URI_BYTES {
             return None;
         }
         let uri = Uri::parse(name, crate::uri::UriCheck::Loose).ok()?;
+        if self.realms.len() >= self.config.max_realms && !self.forget_idle() {
+            return None;
+        }
         let realm = self
             .realms
             .entry(name.to_owned())
             .or_insert_with(|| Arc::new(Realm::new(&uri.into(), &self.config)));
         Some(Arc::clone(&realm))
+    }
+
+    /// Forgets a realm that a client named and that no connection has to do with any more.
+    fn forget_idle(&self) -> bool {
+        let lasting = &self.config.realms;
+        let is_idle = |name: &str, realm: &Arc<Realm>| {
+            Arc::strong_count(realm) == 1 && lasting.iter().all(|it| it.uri.as_str() != name)
+        };
+        let idle = self.realms.iter().find(|it| is_idle(it.key(), it.value()));
+        let Some(name) = idle.map(|it| it.key().clone()) else {
+            return false;
+        };
+        // Asked again, now that nobody can look it up meanwhile.
+        let forgotten = self.realms.remove_if(&name, |name, it| is_idle(name, it));
+        forgotten.is_some()
     }
 }
 

@@ -11,7 +11,7 @@ use wampgate::wamp::message::Message;
 use wampgate::wamp::serializer::Serializer;
 use wampgate::wamp::transport::{self, ConnectError};
 
-use crate::peer::{HELLO, PATIENCE, Peer, config, router};
+use crate::peer::{HELLO, PATIENCE, Peer, REALM, config, router};
 
 #[tokio::test]
 async fn joining_is_refused_with_a_reason() {
@@ -111,6 +111,43 @@ async fn realms_are_apart_and_come_to_be_only_where_allowed() {
             r#"[3,{"message":"there is no realm `com.example.third`"},"wamp.error.no_such_realm"]"#,
         )
         .await;
+}
+
+#[tokio::test]
+async fn a_realm_that_nobody_is_in_makes_room_for_another() {
+    let router = Router::new(DevRouterConfig {
+        creates_realms: true,
+        max_realms: 2,
+        ..config()
+    });
+    let join = async |name: &str| {
+        let mut peer = Peer::new(router.connect_in_process(Serializer::Json));
+        peer.tell(&format!(r#"[1,"{name}",{{"roles":{{"caller":{{}}}}}}]"#))
+            .await;
+        match peer.hear().await {
+            Some(Message::Welcome { .. }) => Some(peer),
+            Some(Message::Abort { .. }) => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let comes_to_be = async |name: &str| {
+        let trying = async {
+            loop {
+                if let Some(peer) = join(name).await {
+                    break peer;
+                }
+            }
+        };
+        timeout(PATIENCE, trying).await.unwrap()
+    };
+    let first = join("com.example.first").await.unwrap();
+    assert!(join("com.example.second").await.is_none());
+    first.vanish();
+    let second = comes_to_be("com.example.second").await;
+    // Nobody is in the one that was configured either, but it stays.
+    assert!(join("com.example.first").await.is_none());
+    assert!(join(REALM).await.is_some());
+    drop(second);
 }
 
 #[tokio::test]
