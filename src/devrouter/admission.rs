@@ -143,7 +143,7 @@ impl Users {
         };
         let Some(authid) = hello.get("authid").and_then(Value::as_text) else {
             return Err((
-                "wamp.error.authentication_failed",
+                "wamp.error.authentication_required",
                 "HELLO has no `authid`".to_owned(),
             ));
         };
@@ -193,15 +193,10 @@ impl Challenge {
     ///
     /// It proves nothing.
     pub(super) fn check(self, signature: &str) -> Result<Identity, Refusal> {
-        let refusal = || {
-            (
-                "wamp.error.authentication_failed",
-                "the credentials are wrong".to_owned(),
-            )
-        };
         let secret = self.user.secret.reveal().map_err(|error| {
             tracing::warn!("embedded router cannot check a proof: {error}");
-            refusal()
+            let text = "the credentials cannot be checked".to_owned();
+            ("wamp.error.authentication_failed", text)
         })?;
         let is_proved = match &self.method {
             Method::Ticket => same(secret.as_bytes(), signature.as_bytes()),
@@ -214,7 +209,8 @@ impl Challenge {
                 authmethod: self.method.name(),
             })
         } else {
-            Err(refusal())
+            let text = "the credentials are wrong".to_owned();
+            Err(("wamp.error.authentication_denied", text))
         }
     }
 }

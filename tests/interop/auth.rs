@@ -190,19 +190,19 @@ async fn autobahns_client_joins_the_embedded_router() {
             "ticket",
             "Peter",
             "wrong",
-            "refused wamp.error.authentication_failed",
+            "refused wamp.error.authentication_denied",
         ),
         (
             "wampcra",
             "Peter",
             "wrong",
-            "refused wamp.error.authentication_failed",
+            "refused wamp.error.authentication_denied",
         ),
         (
             "wampcra",
             "nobody",
             "secret-of-peter",
-            "refused wamp.error.authentication_failed",
+            "refused wamp.error.authentication_denied",
         ),
         (
             "scram",

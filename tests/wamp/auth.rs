@@ -148,24 +148,24 @@ async fn the_users_of_realm_files_join_the_embedded_router() {
 async fn a_wrong_secret_an_unknown_user_and_nobody_are_refused() {
     let (_router, url) = listening().await;
     for (auth, reason) in [
-        (ticket("gateway", "wrong"), "authentication_failed"),
-        (ticket("gateway", ""), "authentication_failed"),
+        (ticket("gateway", "wrong"), "authentication_denied"),
+        (ticket("gateway", ""), "authentication_denied"),
         (
             ticket("nobody", "ticket-of-gateway"),
-            "authentication_failed",
+            "authentication_denied",
         ),
-        (wampcra("peter", "wrong"), "authentication_failed"),
+        (wampcra("peter", "wrong"), "authentication_denied"),
         (
             ticket("retired", "secret-of-retired"),
-            "authentication_failed",
+            "authentication_denied",
         ),
         (
             wampcra("retired", "secret-of-retired"),
-            "authentication_failed",
+            "authentication_denied",
         ),
         (
             wampcra("nobody", "secret-of-peter"),
-            "authentication_failed",
+            "authentication_denied",
         ),
         (Auth::Anonymous, "no_matching_auth_method"),
     ] {
@@ -174,6 +174,35 @@ async fn a_wrong_secret_an_unknown_user_and_nobody_are_refused() {
         let text = error.to_string();
         assert!(text.contains(reason), "{auth:?}: {text}");
         assert!(!text.contains("secret-of"), "{text}");
+    }
+}
+
+/// Nor is one that does not exist told from it: there the only secret stands for any.
+#[tokio::test]
+async fn nobody_is_let_in_by_a_secret_that_cannot_be_read() {
+    let user = User {
+        authid: "peter".to_owned(),
+        role: "clerk".to_owned(),
+        secret: Secret::file("no/such/file"),
+        is_enabled: true,
+    };
+    let router = Router::new(DevRouterConfig {
+        realms: vec![RealmConfig {
+            uri: uri(REALM),
+            users: vec![user],
+        }],
+        ..config()
+    });
+    let url = router.listen("127.0.0.1:0").await.unwrap().url();
+    for authid in ["peter", "nobody"] {
+        let mut peer = dial(&url).await;
+        let asks = hello(&format!(r#""authmethods":["ticket"],"authid":"{authid}""#));
+        peer.asks(&asks, r#"[4,"ticket",{}]"#).await;
+        peer.asks(
+            r#"[5,"",{}]"#,
+            r#"[3,{"message":"the credentials cannot be checked"},"wamp.error.authentication_failed"]"#,
+        )
+        .await;
     }
 }
 
@@ -211,7 +240,7 @@ async fn an_unknown_user_is_asked_as_a_known_one_is() {
         seen.push((challenge["authrole"].clone(), challenge["nonce"].clone()));
         peer.asks(
             r#"[5,"wrong",{}]"#,
-            r#"[3,{"message":"the credentials are wrong"},"wamp.error.authentication_failed"]"#,
+            r#"[3,{"message":"the credentials are wrong"},"wamp.error.authentication_denied"]"#,
         )
         .await;
         assert!(peer.hear().await.is_none());
@@ -247,7 +276,7 @@ async fn the_first_method_that_will_do_is_taken() {
     nameless
         .asks(
             &hello(r#""authmethods":["ticket"]"#),
-            r#"[3,{"message":"HELLO has no `authid`"},"wamp.error.authentication_failed"]"#,
+            r#"[3,{"message":"HELLO has no `authid`"},"wamp.error.authentication_required"]"#,
         )
         .await;
 }
