@@ -185,8 +185,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The [`SessionError`] of the last address tried; without any address
-    /// [`SessionError::NoAddress`].
+    /// The [`SessionError`] of the address that stands first, or of the first that refuses us;
+    /// without any address [`SessionError::NoAddress`].
     ///
     /// # Cancel safety
     ///

@@ -416,6 +416,43 @@ async fn a_procedure_withdrawn_while_it_is_offered_again_is_kept_for_the_new_off
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_goes_when_the_answer_is_there_already_leaves_nothing_behind() {
+    let (client, mut peer) = session().await;
+    let topic = uri("com.t");
+    let mut subscribing = Box::pin(client.subscribe(&topic, SubscribeOptions::default(), 8));
+    tokio::select! {
+        _ = &mut subscribing => panic!("nobody has read the answer"),
+        () = grant(&mut peer, 30) => {}
+    }
+    hears_nothing_more(&client, &mut peer).await;
+    drop(subscribing);
+    assert!(matches!(
+        peer.receive().await,
+        Message::Unsubscribe {
+            subscription: SubscriptionId(30),
+            ..
+        }
+    ));
+    let procedure = uri("com.p");
+    let none = RegisterOptions::default();
+    let mut registering =
+        Box::pin(client.register(&procedure, none, |call| async move { Ok(call.payload) }));
+    tokio::select! {
+        _ = &mut registering => panic!("nobody has read the answer"),
+        () = grant(&mut peer, 70) => {}
+    }
+    hears_nothing_more(&client, &mut peer).await;
+    drop(registering);
+    assert!(matches!(
+        peer.receive().await,
+        Message::Unregister {
+            registration: RegistrationId(70),
+            ..
+        }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_offers_a_shared_procedure_once() {
     let (client, mut peer) = session().await;
     let shared = RegisterOptions {

@@ -40,7 +40,7 @@ impl Client {
         };
         let (sender, answer) = oneshot::channel();
         let request = Arc::new(AtomicU64::new(0));
-        let cancel = purpose.cancel_mode();
+        let (cancel, subscriber) = (purpose.cancel_mode(), purpose.subscriber());
         let command = Command {
             message,
             purpose,
@@ -59,14 +59,16 @@ impl Client {
                 }
             });
         }
-        let mut guard = AbandonOnDrop {
+        let mut waiting = Waiting {
+            answer,
             request: Some(request),
             cancel,
+            subscriber,
             control: &self.control,
         };
-        match timeout_at(deadline.at, answer).await {
+        match timeout_at(deadline.at, &mut waiting.answer).await {
             Ok(answered) => {
-                guard.request = None;
+                waiting.request = None;
                 // The task was dropped with all it held, the message too.
                 answered.unwrap_or_else(|_| {
                     Err(Unsent::Failed(CallError::Disconnected(self.shared.end())))
@@ -84,18 +86,31 @@ pub(super) fn failure(unsent: Unsent) -> CallError {
     }
 }
 
-/// Tells the task that nobody waits for a request any more.
-struct AbandonOnDrop<'a> {
+/// Waits for an answer. Dropped before it has it, it tells the task that nobody waits any more.
+struct Waiting<'a> {
+    answer: oneshot::Receiver<Result<Answer, Unsent>>,
+    /// Until the answer has been taken.
     request: Option<Arc<AtomicU64>>,
     cancel: CancelMode,
+    /// Who subscribes, if somebody does.
+    subscriber: Option<u64>,
     control: &'a mpsc::UnboundedSender<Control>,
 }
 
-impl Drop for AbandonOnDrop<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(request) = self.request.take() {
-            // If the task is gone, so is the request.
-            drop(self.control.send(Control::Abandon(request, self.cancel)));
-        }
+        let Some(request) = self.request.take() else {
+            return;
+        };
+        // From here on the task sees that nobody takes the answer. If it was there already, the
+        // request is settled, and what it has brought would last with nobody to give it up.
+        self.answer.close();
+        let gone = match (self.answer.try_recv(), self.subscriber) {
+            (Ok(Ok(Answer::Subscribed(id))), Some(key)) => Control::DropSubscriber(id, key),
+            (Ok(Ok(Answer::Registered(id))), _) => Control::DropRegistration(id),
+            _ => Control::Abandon(request, self.cancel),
+        };
+        // If the task is gone, so is the request.
+        drop(self.control.send(gone));
     }
 }

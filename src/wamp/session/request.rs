@@ -106,6 +106,18 @@ impl Purpose {
             | Purpose::Unregister { .. } => CancelMode::default(),
         }
     }
+
+    /// Returns the key of whoever subscribes.
+    pub(crate) fn subscriber(&self) -> Option<u64> {
+        match self {
+            Purpose::Subscribe { sink, .. } => Some(sink.key),
+            Purpose::Call { .. }
+            | Purpose::Publish { .. }
+            | Purpose::Unsubscribe { .. }
+            | Purpose::Register(_)
+            | Purpose::Unregister { .. } => None,
+        }
+    }
 }
 
 /// The sending end of a call's queue of progressive results, bounded in number and in bytes.
