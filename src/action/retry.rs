@@ -152,7 +152,8 @@ fn reach(error: &CallError) -> Reach {
 /// Tells the few errors that a dealer says by itself about a missing callee from those of callees,
 /// which are answers. `wamp.` is reserved for the protocol, so a callee has no business to use
 /// these names; where the router names the callee that the error came from (Crossbar.io does), one
-/// that does is found out.
+/// that does (most often by passing on what a call of its own met) is found out. Elsewhere it is not,
+/// and nothing in the message could tell: `docs/spec-format.md` warns of it.
 ///
 /// Reference: WAMP Basic Profile, "URIs", "Predefined URIs"; Advanced Profile, "Call Re-Routing".
 fn answered(error: &ApplicationError) -> Reach {
