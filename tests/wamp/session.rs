@@ -626,6 +626,31 @@ async fn closing_waits_only_so_long_for_callees_and_for_the_router() {
     assert_eq!(began.elapsed().as_secs(), 13);
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_goodbye_nothing_more_is_said() {
+    let (client, mut peer) = session().await;
+    let registration = register(&client, &mut peer, |_| async { Ok(Payload::default()) }).await;
+    let events = subscribe(&client, &mut peer, 8).await;
+    let mut calling = Box::pin(client.call(call("com.slow")));
+    tokio::select! {
+        _ = &mut calling => panic!("nobody answered"),
+        _ = peer.call() => {}
+    }
+    let (end, ()) = tokio::join!(client.close(Duration::ZERO), async {
+        assert!(matches!(peer.receive().await, Message::Goodbye { .. }));
+        // Whoever goes now has nothing to tell, and who is called nothing to answer.
+        drop((calling, registration, events));
+        peer.send_raw(r#"[68,1,70,{}]"#).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        peer.send_raw(r#"[6,{},"wamp.close.goodbye_and_out"]"#)
+            .await;
+        assert_eq!(peer.next().await, None);
+    });
+    assert!(matches!(end, SessionError::Closed), "{end}");
+}
+
 #[tokio::test]
 async fn a_connection_that_drops_without_a_word_fails_what_was_written() {
     let (mut router, endpoint) = FakeRouter::on_websocket().await;

@@ -298,9 +298,10 @@ impl Task {
     }
 
     fn say_goodbye(&mut self) -> Result<(), SessionError> {
-        self.phase = Phase::Leaving(Instant::now() + GOODBYE_WAIT);
         let goodbye = self.state.goodbye();
-        self.send_own(&goodbye)
+        self.send_own(&goodbye)?;
+        self.phase = Phase::Leaving(Instant::now() + GOODBYE_WAIT);
+        Ok(())
     }
 
     fn beat(&mut self) -> Result<(), SessionError> {

@@ -224,9 +224,20 @@ impl Task {
         Ok(())
     }
 
+    /// Sends a message, but after GOODBYE nothing: to the router the session is over, and some end
+    /// the connection over what comes then.
+    ///
+    /// Reference: WAMP Basic Profile, "Session Closing".
+    fn send(&mut self, message: &Message) -> Result<(), SendError> {
+        if matches!(self.phase, Phase::Leaving(_)) {
+            return Ok(());
+        }
+        self.outbox.send(message)
+    }
+
     /// Sends a small message of our own making.
     pub(super) fn send_own(&mut self, message: &Message) -> Result<(), SessionError> {
-        match self.outbox.send(message) {
+        match self.send(message) {
             Ok(()) => Ok(()),
             Err(SendError::Lost(error)) => Err(error),
             Err(SendError::Refused(error)) => {
@@ -241,7 +252,7 @@ impl Task {
         if said.is_last {
             return self.send_answer(said.request, &said.message);
         }
-        match self.outbox.send(&said.message) {
+        match self.send(&said.message) {
             Ok(()) => Ok(()),
             Err(SendError::Lost(error)) => Err(error),
             Err(SendError::Refused(error)) => {
@@ -254,7 +265,7 @@ impl Task {
     /// Sends a handler's answer; one that cannot be sent becomes an error, so that the caller does
     /// not wait for nothing.
     fn send_answer(&mut self, request: RequestId, message: &Message) -> Result<(), SessionError> {
-        match self.outbox.send(message) {
+        match self.send(message) {
             Ok(()) => Ok(()),
             Err(SendError::Lost(error)) => Err(error),
             Err(SendError::Refused(error)) => self.send_refused(request, &error),
