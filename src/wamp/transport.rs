@@ -43,7 +43,10 @@ pub struct Transport {
 
 /// The receiving half of a [`Transport`].
 #[derive(Debug)]
-pub struct FrameReader(ReaderKind);
+pub struct FrameReader {
+    kind: ReaderKind,
+    has_ended: bool,
+}
 
 #[derive(Debug)]
 enum ReaderKind {
@@ -265,7 +268,10 @@ impl Transport {
     ) -> Self {
         Self {
             serializer,
-            reader: FrameReader(reader),
+            reader: FrameReader {
+                kind: reader,
+                has_ended: false,
+            },
             writer: FrameWriter {
                 kind: writer,
                 max_message_bytes,
@@ -307,11 +313,16 @@ impl FrameReader {
     ///
     /// Cancel safe: a frame is either returned or still to come.
     pub async fn next(&mut self) -> Option<Result<Incoming, TransportError>> {
-        match &mut self.0 {
-            ReaderKind::WebSocket(reader) => reader.next().await,
-            ReaderKind::RawSocket(reader) => reader.next().await,
-            ReaderKind::Memory(reader) => reader.next().await.map(Ok),
+        if self.has_ended {
+            return None;
         }
+        let next = match &mut self.kind {
+            ReaderKind::WebSocket(reader) => reader.next().await.transpose(),
+            ReaderKind::RawSocket(reader) => reader.next().await.transpose(),
+            ReaderKind::Memory(reader) => reader.next().await.map(Ok),
+        };
+        self.has_ended = !matches!(next, Some(Ok(_)));
+        next
     }
 }
 

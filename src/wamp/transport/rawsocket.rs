@@ -323,7 +323,6 @@ fn transport(stream: BoxStream, serializer: Serializer, limits: Limits) -> Trans
         shared: shared.clone(),
         frames: Frames::new(limits.read),
         max_pong_bytes: limits.written,
-        has_ended: false,
     };
     Transport::new(
         serializer,
@@ -536,24 +535,12 @@ pub(super) struct Reader {
     frames: Frames,
     /// A PING is not answered with more than the peer takes.
     max_pong_bytes: usize,
-    has_ended: bool,
 }
 
 impl Reader {
-    pub(super) async fn next(&mut self) -> Option<Result<Incoming, TransportError>> {
-        poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Incoming, TransportError>>> {
-        if self.has_ended {
-            return Poll::Ready(None);
-        }
-        let next = ready!(self.poll_incoming(cx)).transpose();
-        self.has_ended = !matches!(next, Some(Ok(_)));
-        Poll::Ready(next)
+    /// `None` is the end. After it, and after an error, it is not asked again.
+    pub(super) async fn next(&mut self) -> Result<Option<Incoming>, TransportError> {
+        poll_fn(|cx| self.poll_incoming(cx)).await
     }
 
     fn poll_incoming(

@@ -203,7 +203,6 @@ fn transport(
         is_batched,
         max_message_bytes,
         batch: None,
-        has_ended: false,
     };
     let writer = Writer {
         stream,
@@ -240,27 +239,14 @@ pub(super) struct Reader {
     max_message_bytes: usize,
     /// What is left of the batch that came last.
     batch: Option<Splitter>,
-    has_ended: bool,
 }
 
 impl Reader {
-    pub(super) async fn next(&mut self) -> Option<Result<Incoming, TransportError>> {
-        poll_fn(|cx| self.poll_next(cx)).await
+    /// `None` is the end. After it, and after an error, it is not asked again.
+    pub(super) async fn next(&mut self) -> Result<Option<Incoming>, TransportError> {
+        poll_fn(|cx| self.poll_incoming(cx)).await
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Incoming, TransportError>>> {
-        if self.has_ended {
-            return Poll::Ready(None);
-        }
-        let next = ready!(self.poll_incoming(cx)).transpose();
-        self.has_ended = !matches!(next, Some(Ok(_)));
-        Poll::Ready(next)
-    }
-
-    /// `None` is the end.
     fn poll_incoming(
         &mut self,
         cx: &mut Context<'_>,
