@@ -255,8 +255,7 @@ impl Router {
     /// Joins a client in this process; it speaks first, as over a socket.
     ///
     /// It is trusted: also a realm with users lets it in without any proof. Must be called within a
-    /// tokio runtime. On a router that has stopped, or is full, the
-    /// transport's other end is gone.
+    /// tokio runtime. On a router that has stopped, or is full, the transport's other end is gone.
     pub fn connect_in_process(&self, serializer: Serializer) -> Transport {
         let (ours, theirs) = memory::pair(
             serializer,

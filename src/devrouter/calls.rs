@@ -68,7 +68,8 @@ impl State {
             return self.refuse_call(caller, "wamp.error.no_eligible_callee", text);
         };
         // Also of a callee that announces nothing, whom the specification would have us not ask:
-        // autobahn and wampy in JavaScript send progress all the same. What such a callee sends after the end of its call is dropped.
+        // autobahn and wampy in JavaScript send progress all the same. What such a callee sends
+        // after the end of its call is dropped.
         let receives_progress = is_set(options, "receive_progress");
         if receives_progress {
             details.insert("receive_progress".to_owned(), Value::Bool(true));

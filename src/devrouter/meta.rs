@@ -8,6 +8,8 @@
 //! Reference: WAMP Advanced Profile, "Session Meta API", "Registration Meta API", "Subscriptions
 //! Meta API".
 
+use std::collections::HashSet;
+
 use super::broker::Subscription;
 use super::connection::Refusal;
 use super::dealer::{Party, Registration, Turns};
@@ -165,17 +167,14 @@ impl State {
     /// Returns the sessions whose role is in the list that the first argument may be.
     fn sessions_by_role(&self, arguments: Arguments<'_>) -> Result<Vec<SessionId>, Refusal> {
         let roles = match arguments.0.args().first() {
-            None | Some(Value::Null) => None,
-            Some(Value::List(roles)) if roles.iter().all(|role| role.as_text().is_some()) => {
-                Some(roles)
-            }
-            Some(_) => return Err(invalid("argument 1 must be a list of roles")),
+            None | Some(Value::Null) => return Ok(self.select(|_| true)),
+            Some(roles) => roles.as_list(),
         };
-        let is_meant = |session: &Session| {
-            let role = Some(session.authrole.as_str());
-            roles.is_none_or(|roles| roles.iter().any(|it| it.as_text() == role))
-        };
-        Ok(self.select(is_meant))
+        // A set, as there may be as many as a message holds, for as many sessions.
+        let roles: Option<HashSet<&str>> =
+            roles.and_then(|roles| roles.iter().map(Value::as_text).collect());
+        let roles = roles.ok_or_else(|| invalid("argument 1 must be a list of roles"))?;
+        Ok(self.select(|session| roles.contains(session.authrole.as_str())))
     }
 
     /// Returns sessions in the order of their ids, so that answers can be compared.

@@ -76,6 +76,13 @@ async fn sessions_are_counted_listed_and_described() {
         r#"[8,48,2,{},"wamp.error.no_such_session",["there is no other session 1"]]"#,
     )
     .await;
+    for (request, args) in (3..).zip([r#"["admin"]"#, r#"[["admin",1]]"#]) {
+        peer.asks(
+            &format!(r#"[48,{request},{{}},"wamp.session.list",{args}]"#),
+            &format!(r#"[8,48,{request},{{}},"wamp.error.invalid_argument",["argument 1 must be a list of roles"]]"#),
+        )
+        .await;
+    }
 }
 
 #[tokio::test]
