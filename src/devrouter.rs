@@ -85,7 +85,7 @@ pub struct DevRouterConfig {
     /// The most realms that exist at once, if clients may create them. One that nobody is in is
     /// forgotten for another.
     pub max_realms: usize,
-    /// The most connections at once; those beyond it are closed unanswered.
+    /// The most connections over sockets at once; those beyond it are closed unanswered.
     pub max_connections: usize,
     /// The longest message, in bytes, in either direction.
     pub max_message_bytes: usize,
@@ -165,6 +165,7 @@ struct Shared {
     config: DevRouterConfig,
     /// Sharded, as every joining session looks its realm up and may create it.
     realms: DashMap<String, Arc<Realm>>,
+    /// Room for connections over sockets; closed when the router stops.
     connections: Arc<Semaphore>,
 }
 
@@ -254,20 +255,20 @@ impl Router {
 
     /// Joins a client in this process; it speaks first, as over a socket.
     ///
-    /// It is trusted: also a realm with users lets it in without any proof. Must be called within a
-    /// tokio runtime. On a router that has stopped, or is full, the transport's other end is gone.
+    /// It is trusted: also a realm with users lets it in without any proof, and a router whose
+    /// sockets are taken has room for it. Must be called within a tokio runtime. On a router that
+    /// has stopped, the transport's other end is gone.
     pub fn connect_in_process(&self, serializer: Serializer) -> Transport {
         let (ours, theirs) = memory::pair(
             serializer,
             IN_PROCESS_FRAMES,
             self.shared.config.max_message_bytes,
         );
-        if let Ok(permit) = Arc::clone(&self.shared.connections).try_acquire_owned() {
+        if !self.shared.connections.is_closed() {
             let shared = Arc::clone(&self.shared);
             let phase = self.phase.subscribe();
             self.own(async move {
                 connection::serve(&shared, ours, Origin::InProcess, phase).await;
-                drop(permit);
             });
         }
         theirs

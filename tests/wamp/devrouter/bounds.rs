@@ -8,7 +8,7 @@ use wampgate::wamp::message::{Message, Payload};
 use wampgate::wamp::serializer::Serializer;
 use wampgate::wamp::transport;
 
-use crate::peer::{HELLO, Peer, config, uri};
+use crate::peer::{HELLO, Peer, config};
 
 #[tokio::test]
 async fn a_session_that_does_not_read_is_dropped_and_the_others_go_on() {
@@ -84,13 +84,18 @@ async fn open_calls_and_entries_of_a_session_are_bounded() {
 async fn connections_are_bounded() {
     let router = Router::new(DevRouterConfig {
         max_connections: 1,
-        realms: vec![uri("com.example.test").into()],
-        ..DevRouterConfig::default()
+        ..config()
     });
-    let first = Peer::join(&router, Serializer::Json).await;
-    let mut second = Peer::new(router.connect_in_process(Serializer::Json));
-    assert!(second.hear().await.is_none());
-    drop(first);
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    let first = Peer::dial(&listening.url(), Serializer::Json).await;
+    let second = transport::connect(&listening.url(), &RouterConfig::default()).await;
+    assert!(
+        matches!(second, Err(ConnectError::Handshake(_))),
+        "{second:?}"
+    );
+    // Whoever crowds the sockets does not lock our own process out.
+    let inside = Peer::join(&router, Serializer::Json).await;
+    drop((first, inside));
 }
 
 /// How much the in-process transport takes on the way to a peer that does not read: its channel of
