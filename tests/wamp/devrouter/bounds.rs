@@ -89,10 +89,7 @@ async fn connections_are_bounded() {
     let listening = router.listen("127.0.0.1:0").await.unwrap();
     let first = Peer::dial(&listening.url(), Serializer::Json).await;
     let second = transport::connect(&listening.url(), &RouterConfig::default()).await;
-    assert!(
-        matches!(second, Err(ConnectError::Handshake(_))),
-        "{second:?}"
-    );
+    assert!(second.is_err());
     // Whoever crowds the sockets does not lock our own process out.
     let inside = Peer::join(&router, Serializer::Json).await;
     drop((first, inside));
