@@ -73,7 +73,8 @@ impl Plan {
 /// The role of a realm's users at the embedded router; who may do what comes with security.
 const USER_ROLE: &str = "user";
 
-/// Returns the realms of a catalog as the embedded router serves them.
+/// Returns the realms of a catalog as the embedded router serves them: those that have no router of
+/// their own.
 pub fn embedded_realms(catalog: &Catalog) -> Vec<RealmConfig> {
     let user = |user: &realm::User| devrouter::User {
         authid: user.username.clone(),
@@ -81,7 +82,8 @@ pub fn embedded_realms(catalog: &Catalog) -> Vec<RealmConfig> {
         secret: user.password.clone(),
         is_enabled: user.enabled,
     };
-    let realms = catalog.realms().map(|realm| RealmConfig {
+    let realms = catalog.realms().filter(|realm| realm.router.is_none());
+    let realms = realms.map(|realm| RealmConfig {
         uri: realm.uri.clone(),
         users: realm.users.iter().map(user).collect(),
     });

@@ -19,8 +19,8 @@ use crate::wamp::config::RouterConfig;
 /// Serves the APIs of a folder of specs.
 ///
 /// Settings come from flags, then from variables such as WAMPGATE_HTTP__LISTEN, then from the
-/// configuration file, then from the defaults. Without `router.urls`, which only a development
-/// machine should be, wampgate runs a WAMP router of its own.
+/// configuration file, then from the defaults. Without `router.urls`, as only on a development
+/// machine, wampgate runs a WAMP router for the realms that do not name one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wampgate serve                                  ./specs and ./realms, or as ./wampgate.toml says
@@ -120,14 +120,9 @@ async fn serve(config: &Config, catalog: &Catalog, errors: usize) -> anyhow::Res
         }
         Router::Embedded { listen, sessions } => {
             let router = embedded(catalog, *listen).await?;
-            let urls = vec![router.endpoint()];
-            (
-                Some(router),
-                RouterConfig {
-                    urls,
-                    ..sessions.clone()
-                },
-            )
+            let urls = router.iter().map(|router| router.endpoint()).collect();
+            let sessions = sessions.clone();
+            (router, RouterConfig { urls, ..sessions })
         }
     };
     let app = App::start(Plan::new(catalog, config, &sessions)).await?;
@@ -163,9 +158,16 @@ fn warn_of_users(catalog: &Catalog) {
     }
 }
 
-/// Starts the embedded router with every realm of the catalog.
-async fn embedded(catalog: &Catalog, listen: SocketAddr) -> anyhow::Result<Arc<devrouter::Router>> {
+/// Starts the embedded router with the realms that have none of their own, if there are any: where
+/// each has, its port may well be that of a real one.
+async fn embedded(
+    catalog: &Catalog,
+    listen: SocketAddr,
+) -> anyhow::Result<Option<Arc<devrouter::Router>>> {
     let realms = app::embedded_realms(catalog);
+    if realms.is_empty() {
+        return Ok(None);
+    }
     let router = devrouter::Router::new(DevRouterConfig {
         realms,
         ..Default::default()
@@ -175,5 +177,5 @@ async fn embedded(catalog: &Catalog, listen: SocketAddr) -> anyhow::Result<Arc<d
             "the embedded router cannot listen on {listen}: set `router.urls` to use another router"
         )
     })?;
-    Ok(Arc::new(router))
+    Ok(Some(Arc::new(router)))
 }

@@ -238,6 +238,18 @@ fn serve_reports_a_bad_spec_serves_the_rest_and_stops_on_sigterm() {
     let (status, output) = serve.end("TERM");
     assert_eq!(status.code(), Some(0), "{output}");
     assert!(output.contains("stopped"), "{output}");
+
+    // Where each realm names its router, there is no other that would take a port.
+    write("wampgate.toml", "[http]\nlisten = [\"127.0.0.1:0\"]\n");
+    write(
+        "realms/a.json",
+        r#"{"uri": "com.a", "router": {"urls": ["ws://127.0.0.1:1/ws"]}}"#,
+    );
+    let mut serve = Running::start(&["serve", "--log-format", "text"], folder.path());
+    serve.line("serving HTTP at http://");
+    let (status, output) = serve.end("TERM");
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(!output.contains("embedded router"), "{output}");
 }
 
 #[test]
