@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::diagnostic::{Diagnostic, Severity};
@@ -113,7 +114,8 @@ impl Outside {
 
     /// Writes what the command was asked for.
     fn print(&self, text: &str) -> anyhow::Result<()> {
-        Ok(io::stdout().write_all(text.as_bytes())?)
+        let written = io::stdout().write_all(text.as_bytes());
+        written.context("cannot write to standard output")
     }
 
     /// Writes findings for people, and how many there are.
