@@ -1,6 +1,6 @@
 //! The keys of the configuration and how each is read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Config, EMBEDDED_LISTEN, Log, LogLevel, Router};
 use crate::diagnostic::{Code, Diagnostic, Findings};
@@ -119,7 +119,7 @@ pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> C
         ("realms", &mut config.realms_dir),
     ] {
         if let Some(reader) = root.object(table) {
-            read_dir(&reader, document, folder, dir);
+            set(dir, reader.path("dir"));
             reader.finish();
         }
     }
@@ -190,20 +190,6 @@ fn read_router(reader: &ObjectReader<'_>) -> Router {
             sessions,
         }
     }
-}
-
-fn read_dir(reader: &ObjectReader<'_>, document: &Document, folder: &Path, dir: &mut PathBuf) {
-    let Some(text) = reader.text("dir") else {
-        return;
-    };
-    let from_file = reader
-        .get("dir")
-        .is_some_and(|node| document.location(node.id).file.as_deref() == document.file());
-    *dir = if from_file {
-        folder.join(text)
-    } else {
-        PathBuf::from(text)
-    };
 }
 
 fn read_log(reader: &ObjectReader<'_>, log: &mut Log) {

@@ -1,6 +1,7 @@
 //! Takes one map of a document apart by hand and collects every finding.
 
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -95,6 +96,22 @@ impl<'d> ObjectReader<'d> {
     /// Reads a text that must be there.
     pub fn required_text(&self, key: &'static str) -> Option<&'d str> {
         self.required(key).and_then(|node| self.expect_text(node))
+    }
+
+    /// Reads a path. A relative one begins at the folder of the file that it stands in; one that came
+    /// from a variable or flag begins where the program was started.
+    pub fn path(&self, key: &'static str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        let node = self.members.get(key)?;
+        if text.is_empty() {
+            return self.refuse_value(node, "expected a path");
+        }
+        let file = self.document.location(node.id).file;
+        let folder = file
+            .as_deref()
+            .filter(|file| Some(*file) == self.document.file())
+            .and_then(|file| Path::new(file).parent());
+        Some(folder.unwrap_or(Path::new("")).join(text))
     }
 
     /// Reads a boolean.

@@ -1,6 +1,5 @@
 //! The `router` object of a realm, which is also the `[router]` table of the configuration.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::diagnostic::{Code, Diagnostic};
@@ -314,7 +313,7 @@ fn read_secret(
     if reader.get(here).is_some() {
         return reader.refuse_value(node, &format!("there is `{here}` as well: which is it?"));
     }
-    path(reader, in_file).map(Secret::file)
+    reader.path(in_file).map(Secret::file)
 }
 
 fn read_tls(reader: &ObjectReader<'_>) -> TlsConfig {
@@ -325,7 +324,7 @@ fn read_tls(reader: &ObjectReader<'_>) -> TlsConfig {
         let node = reader.get("server_name")?;
         reader.refuse_value(node, "expected a DNS name or an IP address")
     });
-    let [certificate, key] = ["certificate", "key"].map(|key| path(reader, key));
+    let [certificate, key] = ["certificate", "key"].map(|key| reader.path(key));
     let identity = match (certificate, key) {
         (Some(certificate), Some(key)) => Some(TlsIdentity { certificate, key }),
         _ => {
@@ -339,27 +338,10 @@ fn read_tls(reader: &ObjectReader<'_>) -> TlsConfig {
         }
     };
     TlsConfig {
-        ca_file: path(reader, "ca_file"),
+        ca_file: reader.path("ca_file"),
         identity,
         server_name,
     }
-}
-
-/// Reads a path; a relative one begins at the folder of the file it stands in. One that came from a
-/// variable begins where the program was started.
-fn path(reader: &ObjectReader<'_>, key: &'static str) -> Option<PathBuf> {
-    let text = reader.text(key)?;
-    let node = reader.get(key)?;
-    if text.is_empty() {
-        return reader.refuse_value(node, "expected a path");
-    }
-    let document = reader.document();
-    let file = document.location(node.id).file;
-    let folder = file
-        .as_deref()
-        .filter(|file| Some(*file) == document.file())
-        .and_then(|file| Path::new(file).parent());
-    Some(folder.unwrap_or(Path::new("")).join(text))
 }
 
 /// Warns of a `tls` that no URL makes use of: often the scheme is what was forgotten.
