@@ -1,11 +1,14 @@
 //! Long-lived sessions of one realm: who gets the next request, and how lost sessions come back.
 //!
-//! A request goes to one of the sessions with few in flight: `choice.rs`. When a session ends, what it had not
-//! written yet moves to another one; what was written fails as
+//! A request goes to one of the sessions with few in flight: `choice.rs`. When a session ends, what
+//! it had not written yet moves to another one; what was written fails as
 //! [`Disconnected`](CallError::Disconnected), because the callee may have run. Each session is kept
 //! by a task of its own, which connects, lives as long as the session and waits before it tries
-//! again: `keeper.rs`. Subscriptions and registrations move with it: `offers.rs`. A fault on one realm
-//! never touches another, because pools share nothing.
+//! again: `keeper.rs`, `backoff.rs`. Subscriptions and registrations move with it: `offers.rs`. A
+//! fault on one realm never touches another, because pools share nothing.
+//!
+//! What others go by: `status.rs` and `outcomes.rs` (how things are, what became of requests),
+//! `budget.rs` (how many repeats a realm bears), `registrations.rs` (what its router has on offer).
 
 mod backoff;
 mod budget;
