@@ -666,6 +666,49 @@ async fn when_the_pool_is_drained_procedures_are_withdrawn_and_streams_end() {
     assert_eq!(offer.status().state, OfferState::Ended);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pool_that_is_being_drained_offers_nothing_anew() {
+    // Whoever hears of it first: the keeper of the session it is on, that of another, or its own.
+    for _ in 0..50 {
+        let (pool, mut router) = pool_of(4);
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            peers.push(router.welcome().await);
+        }
+        let none = RegisterOptions::default();
+        let offer = pool
+            .register(uri("com.p"), none, |call| async move { Ok(call.payload) })
+            .unwrap();
+        let serve = |mut peer: Peer| async move {
+            let mut asked = 0;
+            loop {
+                match peer.receive().await {
+                    Message::Register { request, .. } => {
+                        asked += 1;
+                        peer.send_raw(&format!("[65,{request},70]")).await;
+                    }
+                    Message::Unregister { request, .. } => {
+                        peer.send_raw(&format!("[67,{request}]")).await;
+                    }
+                    Message::Goodbye { .. } => {
+                        peer.send_raw(r#"[6,{},"wamp.close.goodbye_and_out"]"#)
+                            .await;
+                        return asked;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let draining = async {
+            assert!(offer.ready(LONG).await);
+            pool.drain(LONG).await;
+        };
+        let served = futures_util::future::join_all(peers.into_iter().map(serve));
+        let (asked, ()) = tokio::join!(served, draining);
+        assert_eq!(asked.iter().sum::<u32>(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_subscription_ends_with_the_last_handle_of_its_pool() {
     let (pool, mut router) = pool_of(1);

@@ -56,10 +56,11 @@ impl Shared {
         // Before looking: a session that becomes ready in between is then news.
         let mut news = self.news.subscribe();
         loop {
-            if let Some(client) = self.pick() {
+            // Some sessions may not have heard of it yet; what is begun now would only be cut off.
+            let is_draining = self.draining.borrow().is_some();
+            if !is_draining && let Some(client) = self.pick() {
                 return Ok(client);
             }
-            let is_draining = self.draining.borrow().is_some();
             if is_draining || timeout_at(until, news.changed()).await.is_err() {
                 return Err(CallError::NoSession {
                     waited: began.elapsed(),
