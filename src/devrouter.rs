@@ -105,6 +105,9 @@ pub struct DevRouterConfig {
     pub handshake_timeout: Duration,
     /// How long a client may take to answer GOODBYE.
     pub goodbye_timeout: Duration,
+    /// Time between two pings of a WebSocket client; two without an answer end its session, so that
+    /// what a client held whose network is gone can be had by others. `None`: no pings.
+    pub heartbeat: Option<Duration>,
     /// What clients may choose from, WebSocket clients also in its batched form.
     pub serializers: Vec<Serializer>,
 }
@@ -124,6 +127,7 @@ impl Default for DevRouterConfig {
             max_retained_bytes: 16 << 20,
             handshake_timeout: Duration::from_secs(10),
             goodbye_timeout: Duration::from_secs(2),
+            heartbeat: Some(Duration::from_secs(15)),
             serializers: Serializer::ALL.to_vec(),
         }
     }

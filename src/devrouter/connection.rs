@@ -21,6 +21,9 @@ use crate::wamp::transport::{FrameReader, FrameWriter, Incoming, Transport, Tran
 /// A batch ends here, so that reading has its turn.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
 
+/// More pings without an answer than these end a session.
+const MAX_UNANSWERED: u32 = 2;
+
 const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
 
 /// Serves one connection to its end.
@@ -39,6 +42,11 @@ pub(super) async fn serve(
         origin,
         phase,
         patience: shared.config.goodbye_timeout,
+        heartbeat: match origin {
+            Origin::Network => shared.config.heartbeat,
+            // It cannot be cut off unnoticed.
+            Origin::InProcess => None,
+        },
     };
     connection.serve(shared).await;
 }
@@ -51,6 +59,8 @@ struct Connection {
     phase: watch::Receiver<Phase>,
     /// How long to wait for the peer once the end is near.
     patience: Duration,
+    /// How often the peer is asked whether it is there.
+    heartbeat: Option<Duration>,
 }
 
 /// Why a client is not given what it wants: the URI that says so, and a text for people.
@@ -71,6 +81,8 @@ enum End {
     Violation(Violation),
     /// The peer did not read.
     Overflow,
+    /// The peer is there no more, though its connection does not say so.
+    Silent,
 }
 
 impl Connection {
@@ -99,6 +111,11 @@ impl Connection {
                 realm.uri = realm.name(),
                 session.id = session.0,
                 "session dropped by the embedded router: it does not read what it is sent"
+            ),
+            End::Silent => tracing::warn!(
+                realm.uri = realm.name(),
+                session.id = session.0,
+                "session dropped by the embedded router: it does not answer pings"
             ),
             End::Goodbye => {
                 self.write_rest(&mut queue);
@@ -219,6 +236,9 @@ impl Connection {
         // the next, instead of a task or a timer for each call.
         let mut deadline = None;
         let mut alarm = pin!(sleep_until(Instant::now()));
+        let period = self.heartbeat.filter(|_| self.writer.may_ping());
+        let mut beat = pin!(sleep_until(Instant::now() + period.unwrap_or_default()));
+        let mut unanswered = 0;
         loop {
             tokio::select! {
                 dismissal = outbox.dismissed() => return match dismissal {
@@ -233,10 +253,23 @@ impl Connection {
                     deadline = realm.expire(session);
                     set(alarm.as_mut(), deadline);
                 }
-                frame = next_message(&mut self.reader) => match frame {
+                () = beat.as_mut(), if period.is_some() => {
+                    if unanswered == MAX_UNANSWERED {
+                        return End::Silent;
+                    }
+                    unanswered += 1;
+                    has_unflushed = true;
+                    if self.writer.ping().is_err() {
+                        return End::Over;
+                    }
+                    beat.as_mut().reset(Instant::now() + period.unwrap_or_default());
+                }
+                incoming = next_incoming(&mut self.reader) => match incoming {
                     Err(violation) => return End::Violation(violation),
                     Ok(None) => return End::Over,
-                    Ok(Some(frame)) => {
+                    Ok(Some(Incoming::Ping | Incoming::Pong)) => unanswered = 0,
+                    Ok(Some(Incoming::Message(frame))) => {
+                        unanswered = 0;
                         let next = match self.handle(realm, session, &frame) {
                             Ok(next) => next,
                             Err(end) => return end,
@@ -378,18 +411,24 @@ impl Connection {
 /// Cancel safe, as the reader is.
 async fn next_message(reader: &mut FrameReader) -> Result<Option<Bytes>, Violation> {
     loop {
-        match reader.next().await {
-            Some(Ok(Incoming::Message(frame))) => return Ok(Some(frame)),
-            Some(Ok(Incoming::Ping | Incoming::Pong)) => {}
-            Some(Err(TransportError::Lost(_) | TransportError::Closed { .. })) | None => {
-                return Ok(None);
-            }
-            Some(Err(
-                error @ (TransportError::TooLong { .. }
-                | TransportError::WrongFrameType { .. }
-                | TransportError::Protocol(_)),
-            )) => return Err(Violation(error.to_string())),
+        match next_incoming(reader).await? {
+            Some(Incoming::Message(frame)) => return Ok(Some(frame)),
+            Some(Incoming::Ping | Incoming::Pong) => {}
+            None => return Ok(None),
         }
+    }
+}
+
+/// Waits for whatever comes next. `None` is the end, in good order or not.
+async fn next_incoming(reader: &mut FrameReader) -> Result<Option<Incoming>, Violation> {
+    match reader.next().await {
+        Some(Ok(incoming)) => Ok(Some(incoming)),
+        Some(Err(TransportError::Lost(_) | TransportError::Closed { .. })) | None => Ok(None),
+        Some(Err(
+            error @ (TransportError::TooLong { .. }
+            | TransportError::WrongFrameType { .. }
+            | TransportError::Protocol(_)),
+        )) => Err(Violation(error.to_string())),
     }
 }
 

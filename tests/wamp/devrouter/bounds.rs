@@ -1,5 +1,7 @@
 //! Nothing grows without end.
 
+use std::time::Duration;
+
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::config::RouterConfig;
@@ -276,4 +278,31 @@ async fn who_cannot_take_a_welcome_is_told_so() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Our transport answers pings while it is read from, so one that is not is as good as cut off.
+#[tokio::test]
+async fn a_client_that_answers_no_ping_makes_room_for_another() {
+    let router = Router::new(DevRouterConfig {
+        heartbeat: Some(Duration::from_millis(50)),
+        ..config()
+    });
+    let listening = router.listen("127.0.0.1:0").await.unwrap();
+    // In process, where nobody is pinged.
+    let mut watcher = Peer::join(&router, Serializer::Json).await;
+    watcher
+        .asks(r#"[32,1,{},"wamp.session.on_leave"]"#, "[33,1,1]")
+        .await;
+    // RawSocket knows pings too, but not every client does.
+    let raw = Peer::dial(&listening.rawsocket_url(), Serializer::Json).await;
+    let gone = Peer::dial(&listening.url(), Serializer::Json).await;
+    let Some(Message::Event { payload, .. }) = watcher.hear().await else {
+        panic!("no EVENT");
+    };
+    assert_eq!(payload.args()[0], Value::from(gone.session));
+    drop(raw);
+    let Some(Message::Event { payload, .. }) = watcher.hear().await else {
+        panic!("no EVENT");
+    };
+    assert_ne!(payload.args()[0], Value::from(gone.session));
 }
