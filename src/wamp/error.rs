@@ -72,7 +72,7 @@ pub enum CallError {
     #[error("session ended before the request was sent")]
     NotSent(#[source] SessionError),
     /// No session was ready in time. Nobody saw the request. Holds why the last one failed.
-    #[error("no session was ready within {waited:?}")]
+    #[error("no session was ready within {:?}", to_millis(*.waited))]
     NoSession {
         /// How long was waited.
         waited: Duration,
@@ -282,6 +282,11 @@ fn suffix(message: &Option<String>) -> String {
         Some(message) => format!(" ({message})"),
         None => String::new(),
     }
+}
+
+/// Drops what is noise to a reader: `8.001777322s` is `8.001s`.
+fn to_millis(measured: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(measured.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
