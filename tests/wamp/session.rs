@@ -986,13 +986,19 @@ async fn a_handler_that_watches_for_it_is_told_of_the_interrupt() {
 async fn dropping_a_registration_withdraws_the_procedure() {
     let (client, mut peer) = session().await;
     drop(register(&client, &mut peer, |_| async { Ok(Payload::default()) }).await);
-    assert!(matches!(
-        peer.receive().await,
-        Message::Unregister {
-            registration: RegistrationId(70),
-            ..
-        }
-    ));
+    let Message::Unregister {
+        request,
+        registration: RegistrationId(70),
+    } = peer.receive().await
+    else {
+        panic!("no UNREGISTER");
+    };
+    peer.send_raw(&format!("[67,{request}]")).await;
+    let (result, _) = tokio::join!(client.call(call("com.a")), peer.echo());
+    result.unwrap();
+    // That is as it should be, and nothing to be counted.
+    assert_eq!(client.dropped_messages().late, 0);
+    assert_eq!(client.tombstones(), 0);
 }
 
 // ---- as a subscriber ----

@@ -89,6 +89,8 @@ impl Answer {
 pub(crate) enum Dropped {
     /// The answer to a request that was given up.
     Late,
+    /// Word that something was left, for which nobody waits: that is as it should be.
+    Left,
     /// An answer to a request that there is not, or of another kind than the request.
     Unsolicited,
     /// A message that a router does not send to a joined client.
@@ -137,7 +139,7 @@ pub(crate) enum Reaction<T> {
         reply: Option<Message>,
         error: SessionError,
     },
-    /// Nothing; it is counted.
+    /// Nothing; most reasons are counted.
     Drop(Dropped),
 }
 
@@ -430,11 +432,10 @@ impl<T> State<T> {
             return match answer {
                 Answer::Subscribed(subscription) => Reaction::LateSubscribed(subscription),
                 Answer::Registered(registration) => Reaction::LateRegistered(registration),
+                Answer::Unsubscribed | Answer::Unregistered => Reaction::Drop(Dropped::Left),
                 Answer::Result { .. }
                 | Answer::Published(_)
                 | Answer::Unacknowledged
-                | Answer::Unsubscribed
-                | Answer::Unregistered
                 | Answer::Error(_) => Reaction::Drop(Dropped::Late),
             };
         }

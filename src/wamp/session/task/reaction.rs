@@ -109,6 +109,7 @@ impl Task {
             }
             Reaction::End { reply, error } => return Ok(Some((reply, error))),
             Reaction::Drop(why) => match why {
+                Dropped::Left => {}
                 Dropped::Late => DropCounters::add(&dropped.late),
                 Dropped::Unsolicited | Dropped::OutOfPlace | Dropped::Progress => {
                     DropCounters::add(&dropped.unsolicited);
