@@ -238,14 +238,13 @@ impl Router {
     }
 
     /// Serves RawSocket clients at a Unix domain socket until the router stops, and removes it then.
-    ///
-    /// Must be called within a tokio runtime.
+    /// One that a process left behind, so that nobody answers there, is replaced.
     ///
     /// # Errors
     ///
     /// The system's, when there is a file already or none can be made.
-    pub fn listen_unix(&self, path: &Path) -> io::Result<()> {
-        let listener = Listener::bind_unix(path)?;
+    pub async fn listen_unix(&self, path: &Path) -> io::Result<()> {
+        let listener = Listener::bind_unix(path).await?;
         let path = path.display();
         tracing::info!(router.address = %path, "embedded router listening on unix:{path}");
         self.serve(listener);

@@ -60,7 +60,7 @@ async fn serve(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
     }
     for path in &args.unix {
         let shown = path.display();
-        let listening = router.listen_unix(path);
+        let listening = router.listen_unix(path).await;
         listening.with_context(|| format!("cannot listen on {shown}"))?;
         outside.print(&format!("listening on unix:{shown}\n"))?;
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, UnixListener, UnixStream};
@@ -44,9 +45,16 @@ impl Listener {
         Ok((Listener::Tcp(listener), local_addr))
     }
 
-    pub(super) fn bind_unix(path: &Path) -> io::Result<Self> {
+    pub(super) async fn bind_unix(path: &Path) -> io::Result<Self> {
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path).await => {
+                fs::remove_file(path)?;
+                UnixListener::bind(path)?
+            }
+            bound => bound?,
+        };
         Ok(Listener::Unix(UnixSocket {
-            listener: UnixListener::bind(path)?,
+            listener,
             path: path.to_owned(),
         }))
     }
@@ -58,6 +66,16 @@ impl Listener {
             Listener::Unix(socket) => Socket::Unix(socket.listener.accept().await?.0),
         })
     }
+}
+
+/// Returns whether this is the socket of a process that ended without removing it: nobody answers
+/// there. Any other file is none of ours.
+async fn is_abandoned(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket
+        && UnixStream::connect(path)
+            .await
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 impl Socket {

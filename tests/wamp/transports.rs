@@ -34,7 +34,7 @@ impl Everywhere {
         let router = router();
         let address = router.listen("127.0.0.1:0").await.unwrap().local_addr;
         let folder = TempDir::new().unwrap();
-        router.listen_unix(&socket(&folder)).unwrap();
+        router.listen_unix(&socket(&folder)).await.unwrap();
         let authority = Authority::new("authority");
         let shown = authority.issue("localhost");
         let front = Front::start(&shown, Some(&authority), address).await;
@@ -266,10 +266,29 @@ async fn a_socket_that_is_not_there_is_named() {
     );
 }
 
+#[tokio::test]
+async fn a_unix_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = socket(&folder);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let (router, callee, _registration) = named("new", &path).await;
+
+    // That one is alive.
+    let taken = self::router().listen_unix(&path).await.unwrap_err();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+    callee.close(LONG).await;
+    router.shutdown().await;
+
+    std::fs::write(&path, "precious").unwrap();
+    let taken = self::router().listen_unix(&path).await.unwrap_err();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
 /// Listens at a Unix socket and says by `com.example.who` which router it is.
 async fn named(name: &'static str, path: &Path) -> (Router, Client, Registration) {
     let router = router();
-    router.listen_unix(path).unwrap();
+    router.listen_unix(path).await.unwrap();
     let config = RouterConfig {
         urls: vec![endpoint(path)],
         ..RouterConfig::default()
