@@ -13,7 +13,7 @@ use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::{Call, Client, Publish};
 use wampgate::wamp::config::{Endpoint, RouterConfig};
-use wampgate::wamp::id::{RequestId, SessionId};
+use wampgate::wamp::id::{RegistrationId, RequestId, SessionId, SubscriptionId};
 use wampgate::wamp::message::{Message, Payload};
 use wampgate::wamp::serializer::{Reading, Serializer};
 use wampgate::wamp::transport::{
@@ -135,6 +135,22 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Waits for UNSUBSCRIBE of subscription `id`.
+    pub(crate) async fn hears_unsubscribe(&mut self, id: u64) {
+        let Message::Unsubscribe { subscription, .. } = self.receive().await else {
+            panic!("no UNSUBSCRIBE");
+        };
+        assert_eq!(subscription, SubscriptionId(id));
+    }
+
+    /// Waits for UNREGISTER of registration `id`.
+    pub(crate) async fn hears_unregister(&mut self, id: u64) {
+        let Message::Unregister { registration, .. } = self.receive().await else {
+            panic!("no UNREGISTER");
+        };
+        assert_eq!(registration, RegistrationId(id));
+    }
+
     /// Waits for the next message, and panics when the connection ends instead.
     pub(crate) async fn receive(&mut self) -> Message {
         self.next().await.expect("the client closed the connection")
@@ -257,4 +273,14 @@ pub(crate) fn call(procedure: &str) -> Call {
 
 pub(crate) fn publish(topic: &str) -> Publish {
     Publish::new(uri(topic), args([Value::I64(1)]), LONG)
+}
+
+/// Answers the next SUBSCRIBE or REGISTER, and nothing else, with this id.
+pub(crate) async fn grant(peer: &mut Peer, id: u64) {
+    let answer = match peer.receive().await {
+        Message::Subscribe { request, .. } => format!("[33,{request},{id}]"),
+        Message::Register { request, .. } => format!("[65,{request},{id}]"),
+        other => panic!("{other:?}"),
+    };
+    peer.send_raw(&answer).await;
 }

@@ -1,5 +1,7 @@
 //! Pools against routers that come and go.
 
+mod offers;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
