@@ -1,4 +1,4 @@
-//! Subscriptions and registrations: patterns, options, and what a pool does to keep them.
+//! Subscriptions and registrations of one session: patterns, options, and leaving them.
 
 use wampgate::uri::{Match, UriCheck, UriPattern};
 use wampgate::value::Value;
