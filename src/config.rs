@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
-use crate::gateway::listener;
 use crate::gateway::peer::Network;
+use crate::listener;
 use crate::telemetry::logs;
 use crate::wamp::config::RouterConfig;
 

@@ -2,7 +2,7 @@
 //!
 //! Begin with `exchange.rs`, the life of one request; `table.rs` finds the route, `context.rs` and
 //! `codec.rs` make of the request what templates see, `answer.rs` makes the reply, and `rescue.rs`
-//! words every error. `listener.rs` owns the sockets. This module never changes what is served:
+//! words every error.. This module never changes what is served:
 //! whoever loads specs installs a new [`table::RouteTable`] into [`Gateway::table`].
 
 pub mod answer;
@@ -11,7 +11,6 @@ pub mod codec;
 pub mod context;
 pub mod endpoint;
 mod exchange;
-pub mod listener;
 pub mod negotiate;
 pub mod peer;
 pub mod rescue;

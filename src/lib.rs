@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod problem;
 pub mod telemetry;
+pub mod listener;
 pub mod mops;
 pub mod wamp;
 pub mod spec;

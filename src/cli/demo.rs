@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, SourceText};
 use crate::config::{Config, Log};
 use crate::demo::{self, market::Market};
 use crate::devrouter::{DevRouterConfig, Listening, Router};
-use crate::gateway::listener::{self, BindError};
+use crate::listener::{self, BindError};
 use crate::telemetry::logs;
 use crate::wamp::client::Client;
 use crate::wamp::config::RouterConfig;

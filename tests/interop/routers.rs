@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use wampgate::app::{App, Plan};
 use wampgate::catalog::{Catalog, SourceText};
 use wampgate::devrouter::{DevRouterConfig, Router};
-use wampgate::gateway::listener;
 use wampgate::gateway::peer::TrustedProxies;
+use wampgate::listener;
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::{
     CallStep, Client, ProgressLimits, Publish, RegisterOptions, Registration, SubscribeOptions,
