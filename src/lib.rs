@@ -11,6 +11,7 @@ pub mod document;
 pub mod problem;
 pub mod telemetry;
 pub mod listener;
+pub mod store;
 pub mod mops;
 pub mod wamp;
 pub mod spec;
