@@ -2,7 +2,7 @@
 //!
 //! Begin with `exchange.rs`, the life of one request; `table.rs` finds the route, `context.rs` and
 //! `codec.rs` make of the request what templates see, `answer.rs` makes the reply, and `rescue.rs`
-//! words every error.. This module never changes what is served:
+//! words every error. This module never changes what is served:
 //! whoever loads specs installs a new [`table::RouteTable`] into [`Gateway::table`].
 
 pub mod answer;

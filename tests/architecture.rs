@@ -62,7 +62,7 @@ const HOMES: &[(&str, &str)] = &[
     ("socket2", "wamp/transport"),
     ("ring", "wamp/auth"),
     ("axum", "listener gateway admin security/oauth2 problem"),
-    ("hyper", "listener"),
+    ("hyper", "listener gateway/body"),
     ("hyper_util", "listener"),
     ("clap", "cli main"),
     ("clap_complete", "cli"),
