@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 """Installs the real WAMP peers that tests talk to and prints the folder they are in.
 
-The folder has `bin/python` (with autobahn), `bin/crossbar`, `bin/xconn-router` and `node_modules/`
-(fox-wamp, wampy, autobahn). It is links only: each kind of peer lives in a folder of its own, named
-by a hash of its pins, so that new pins for one kind leave the others as they are. All of them are
-outside the tree, below `WAMPGATE_CACHE`, else the user's cache folder, and are installed once: a
-second run asks nobody and only prints the folder. Runs may overlap: one installs a kind, the others
-wait for it.
+The folder has `bin/python` (with autobahn), `bin/crossbar`, `bin/xconn-router`, `bin/nats-server`
+and `node_modules/` (fox-wamp, wampy, autobahn). It is links only: each kind of peer lives in a
+folder of its own, named by a hash of its pins, so that new pins for one kind leave the others as
+they are. All of them are outside the tree, below `WAMPGATE_CACHE`, else the user's cache folder,
+and are installed once: a second run asks nobody and only prints the folder. Runs may overlap: one
+installs a kind, the others wait for it.
+
+Programs of Debian are taken as they are found on this machine. Those that are not there are fetched
+with `apt-get download`, which needs no rights, and only unpacked. Where that cannot be done, they
+are left out with a notice: only the tests that need them fail.
 
 To renew the pins from npm: change `package.json`, and let
 `npm install --package-lock-only --omit-lockfile-registry-resolved` write the lock anew; then take
@@ -33,6 +37,9 @@ NPM = [HERE / "package.json", HERE / "package-lock.json"]
 # The crate's own lock pins the rest.
 XCONN = "0.1.0"
 NODE = 20
+# Program, and the package that has it. Not pinned: Debian keeps one version of a package, and a pin
+# would break with the next. The package's file name, which has the version, stays in its folder.
+DEBIAN = [("nats-server", "nats-server")]
 MACHINE = platform.machine()
 
 
@@ -49,9 +56,11 @@ def main():
     # At once: one mostly compiles, the others mostly wait for the network.
     with concurrent.futures.ThreadPoolExecutor() as workers:
         found = [workers.submit(installed, cache, *kind) for kind in kinds]
+        debian = [workers.submit(debian_program, cache, *pair) for pair in DEBIAN]
     python, xconn, npm = (kind.result() for kind in found)
-    links = b"\0".join(os.fsencode(folder) for folder in (python, xconn, npm))
-    link = lambda folder: link_peers(folder, python, xconn, npm)
+    programs = [program for found in debian if (program := found.result())]
+    links = b"\0".join(os.fsencode(path) for path in (python, xconn, npm, *programs))
+    link = lambda folder: link_peers(folder, python, xconn, npm, programs)
     print(installed(cache, "peers", links, link))
 
 
@@ -110,7 +119,54 @@ def install_npm(folder):
     done()
 
 
-def link_peers(folder, python, xconn, npm):
+def debian_program(cache, program, package):
+    """The path of a program of Debian, or none where it cannot be had."""
+    # Servers live in folders that only an administrator has in PATH.
+    everywhere = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    if here := shutil.which(program, path=everywhere):
+        return pathlib.Path(here).absolute()
+    try:
+        install = lambda folder: install_debian(folder, program, package)
+        return installed(cache, program, f"{package} {MACHINE}".encode(), install) / program
+    except Unavailable as reason:
+        print(f"install.py: no {program}, so its tests will fail: {reason}", file=sys.stderr)
+        return None
+
+
+class Unavailable(Exception):
+    """Why a program of Debian cannot be had."""
+
+
+def install_debian(folder, program, package):
+    for tool in ("apt-get", "dpkg-deb"):
+        if not shutil.which(tool):
+            raise Unavailable(f"there is no {tool} here; install {program} and have it in PATH")
+    done = note(f"{program} of Debian", folder, "five seconds")
+    folder.mkdir()
+    # Nothing of this is done to the system, so nothing needs the rights of root, nor to drop them.
+    apt = ["apt-get", "--quiet", "-o", "APT::Sandbox::User=root"]
+    if not tried(*apt, "download", package, standing=folder):
+        # The system's lists of packages are not there, or they are old: get some of our own.
+        lists = folder / "lists"
+        (lists / "partial").mkdir(parents=True)
+        apt += ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={lists}"]
+        for command in (("update",), ("download", package)):
+            if not tried(*apt, *command, standing=folder):
+                raise Unavailable(f"`apt-get {' '.join(command)}` failed")
+        shutil.rmtree(lists)
+    (got,) = folder.glob("*.deb")
+    if not tried("dpkg-deb", "--extract", got, folder / "root", standing=folder):
+        raise Unavailable(f"{got.name} cannot be unpacked")
+    inside = [folder / "root/usr" / place / program for place in ("bin", "sbin")]
+    if not (path := next((path for path in inside if path.exists()), None)):
+        raise Unavailable(f"{got.name} has no {program}")
+    if not tried(path, "--version", standing=folder):
+        raise Unavailable(f"{program} of {got.name} does not run here")
+    (folder / program).symlink_to(path)
+    done()
+
+
+def link_peers(folder, python, xconn, npm, programs):
     (folder / "bin").mkdir(parents=True)
     # Python finds its environment by the path it is started by: a link would lead it elsewhere.
     start = folder / "bin" / "python"
@@ -119,6 +175,8 @@ def link_peers(folder, python, xconn, npm):
     (folder / "bin" / "crossbar").symlink_to(python / "bin" / "crossbar")
     (folder / "bin" / "xconn-router").symlink_to(xconn / "bin" / "xconn-router")
     (folder / "node_modules").symlink_to(npm / "node_modules")
+    for program in programs:
+        (folder / "bin" / program.name).symlink_to(program)
 
 
 def need_node():
@@ -140,18 +198,27 @@ def cache_folder():
 
 
 def run(*command, environment={}, standing=HERE):
+    if not tried(*command, environment=environment, standing=standing):
+        sys.exit(f"install.py: {' '.join(map(str, command))} failed")
+
+
+def tried(*command, environment={}, standing=HERE):
+    """Whether it ended well."""
     # Standard output is for the folder's name alone. Cargo takes the toolchain that this tree pins
     # from where it stands.
-    result = subprocess.run(
-        command,
-        cwd=standing,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-        close_fds=False,
-    )
-    if result.returncode != 0:
-        sys.exit(f"install.py: {' '.join(map(str, command))} failed ({result.returncode})")
+    try:
+        result = subprocess.run(
+            command,
+            cwd=standing,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            close_fds=False,
+        )
+    except OSError as error:
+        print(f"install.py: {error}", file=sys.stderr)
+        return False
+    return result.returncode == 0
 
 
 def note(what, folder, time_taken):
