@@ -6,12 +6,10 @@
 //! whoever loads specs installs a new [`table::RouteTable`] into [`Gateway::table`].
 
 pub mod answer;
-pub mod body;
 pub mod codec;
 pub mod context;
 pub mod endpoint;
 mod exchange;
-pub mod negotiate;
 pub mod peer;
 pub mod rescue;
 pub mod table;

@@ -9,6 +9,7 @@ pub mod uri;
 pub mod diagnostic;
 pub mod document;
 pub mod problem;
+pub mod negotiate;
 pub mod telemetry;
 pub mod listener;
 pub mod store;

@@ -15,6 +15,8 @@ const MODULES: &[(&str, &str)] = &[
     ("document", "diagnostic"),
     ("problem", ""),
     ("telemetry", ""),
+    // Media types and languages: what a request carries and wants.
+    ("negotiate", ""),
     // Sockets and connections, of whoever serves HTTP: the gateway and the admin API.
     ("listener", "problem telemetry"),
     ("wamp", ""),
@@ -34,11 +36,11 @@ const MODULES: &[(&str, &str)] = &[
     ("demo", "wamp"),
     (
         "gateway",
-        "action spec mops wamp listener security policy problem diagnostic telemetry",
+        "action spec mops wamp listener negotiate security policy problem diagnostic telemetry",
     ),
     (
         "admin",
-        "catalog spec realm wamp listener security store document problem diagnostic telemetry",
+        "catalog spec realm wamp listener negotiate security store document problem diagnostic telemetry",
     ),
     (
         "config",
@@ -62,7 +64,7 @@ const HOMES: &[(&str, &str)] = &[
     ("socket2", "wamp/transport"),
     ("ring", "wamp/auth"),
     ("axum", "listener gateway admin security/oauth2 problem"),
-    ("hyper", "listener gateway/body"),
+    ("hyper", "listener"),
     ("hyper_util", "listener"),
     ("clap", "cli main"),
     ("clap_complete", "cli"),

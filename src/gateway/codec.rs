@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use percent_encoding::percent_decode;
 
-use crate::gateway::negotiate::essence;
+use crate::negotiate::essence;
 use crate::problem::Problem;
 use crate::value::json::{JsonError, from_json};
 use crate::value::msgpack::{MsgpackError, from_msgpack};

@@ -9,8 +9,8 @@
 use http::HeaderMap;
 use http::request::Parts;
 
-use crate::gateway::negotiate;
 use crate::mops::Template;
+use crate::negotiate;
 use crate::value::{Map, Value};
 
 macro_rules! request_fields {

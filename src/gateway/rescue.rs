@@ -6,10 +6,11 @@
 use http::{Method, StatusCode};
 
 use crate::gateway::answer::AnswerError;
-use crate::gateway::body::BodyError;
+
 use crate::gateway::codec::{DecodeError, EncodeError};
 use crate::gateway::context::BadQuery;
 use crate::gateway::target::BadPath;
+use crate::listener::body::BodyError;
 use crate::mops::{self, ErrorKind};
 use crate::problem::Problem;
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::*;
-use crate::gateway::body;
+use crate::listener::body;
 
 const GET: &str = "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n";
 

@@ -1,7 +1,7 @@
 //! What a request carries and wants against what a route takes and gives: media types, languages.
 //!
 //! A header that cannot be read is as good as absent: a client that garbles its wishes gets the
-//! default rather than an error. Bytes are `codec.rs`'s business.
+//! default rather than an error. Bytes are the listener's business, their meaning `gateway/codec.rs`'s.
 //!
 //! Reference: RFC 9110, "Content Negotiation"; RFC 4647, "Lookup"; the API specs' reference,
 //! "Order of a request".
