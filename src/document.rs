@@ -6,6 +6,7 @@
 //! It knows nothing of specs or realms. Read `document/json.rs` or `document/reader.rs` next.
 
 mod environment;
+mod excerpts;
 mod json;
 mod overlay;
 mod reader;
