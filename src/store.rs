@@ -159,6 +159,16 @@ pub enum WriteError {
         /// The present revision; none if there is no such document.
         found: Option<u64>,
     },
+    /// The document is larger than the store takes; nothing was written.
+    #[error("the document takes {size} bytes in the store, which takes {limit} ({setting})")]
+    TooLarge {
+        /// What it takes in the store, with what is kept beside the text.
+        size: usize,
+        /// The store's limit.
+        limit: usize,
+        /// Where that limit is set.
+        setting: &'static str,
+    },
     /// The store takes no writes now; nothing was written.
     #[error("the store takes no writes now: {0}")]
     Unavailable(String),
