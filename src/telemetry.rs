@@ -1,14 +1,16 @@
 //! What the program says of itself while it runs.
 //!
-//! `logs.rs` turns events into lines, for people or for machines. Here is what one request leaves
-//! behind: its id and its line in the access log. Tokens, passwords, bodies, queries and headers
-//! are never logged; what could carry them is not even handed in.
+//! `logs.rs` turns events into lines, for people or for machines; `lifecycle.rs` knows whether the
+//! program starts, serves or ends. Here is what one request leaves behind: its id and its line in
+//! the access log. Tokens, passwords, bodies, queries and headers are never logged; what could carry
+//! them is not even handed in.
 
 use std::time::Duration;
 
 use tracing::Span;
 use uuid::Uuid;
 
+pub mod lifecycle;
 pub mod logs;
 mod sink;
 
