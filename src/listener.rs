@@ -42,6 +42,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Most connections at once, over all addresses.
     pub max_connections: usize,
+    /// How long [`Serving::wind_down`] goes on accepting.
+    pub min_drain: Duration,
     /// How long a drain waits for what is in flight.
     pub drain_timeout: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for Config {
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             max_connections: 10_000,
+            min_drain: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -206,6 +209,7 @@ impl Listener {
             loops,
             phase,
             local_addrs: self.local_addrs,
+            min_drain: self.config.min_drain,
             drain_timeout: self.config.drain_timeout,
         }
     }
@@ -249,9 +253,13 @@ fn bind_one(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, local))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far the end has come. The phases come in this order, and some may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Serving,
+    /// All as before, but each answer is the last of its connection: the next request of that
+    /// client comes over a new one, and a balancer takes that elsewhere.
+    WindingDown,
     /// What is in flight is finished, nothing else begins.
     Draining,
     /// What is still in flight is given up.
@@ -264,6 +272,7 @@ pub struct Serving {
     loops: JoinSet<Drained>,
     phase: watch::Sender<Phase>,
     local_addrs: Vec<SocketAddr>,
+    min_drain: Duration,
     drain_timeout: Duration,
 }
 
@@ -280,6 +289,29 @@ impl Serving {
     /// Returns the addresses that are listened on.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// Returns how long [`Serving::wind_down`] takes.
+    pub fn min_drain(&self) -> Duration {
+        self.min_drain
+    }
+
+    /// Returns how long [`Serving::drain`] waits for what is in flight.
+    pub fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
+    }
+
+    /// Serves on for `min_drain`, with `Connection: close` in each answer: until those who send
+    /// requests have noticed that they are to go elsewhere.
+    ///
+    /// A connection that stays idle is left alone, as its client may be about to use it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Answers say `Connection: close` from the first poll on, also when the future is dropped.
+    pub async fn wind_down(&self) {
+        self.phase.send_replace(Phase::WindingDown);
+        tokio::time::sleep(self.min_drain).await;
     }
 
     /// Stops to accept, lets every request that has begun finish (its answer says
@@ -342,7 +374,7 @@ impl Accepting {
         loop {
             tokio::select! {
                 biased;
-                () = left(&mut phase, Phase::Serving) => break,
+                () = reached(&mut phase, Phase::Draining) => break,
                 Some(ended) = self.connections.join_next() => report(ended),
                 accepted = accept(&self.socket, &self.slots, back_off(failures)) => match accepted {
                     Ok(accepted) => {
@@ -387,7 +419,7 @@ impl Accepting {
         tokio::select! {
             biased;
             () = finish => {}
-            () = left(&mut phase, Phase::Draining) => {}
+            () = reached(&mut phase, Phase::Cut) => {}
         }
         let cut = connections.len();
         connections.shutdown().await;
@@ -413,18 +445,17 @@ impl Accepting {
         let peer = Peer { remote, local };
         let service = service.clone();
         let limits = self.limits;
-        let mut phase = self.phase.clone();
+        let phase = self.phase.clone();
         self.connections.spawn(async move {
-            let draining = left(&mut phase, Phase::Serving);
-            connection::serve(stream, peer, service, limits, draining).await;
+            connection::serve(stream, peer, service, limits, phase).await;
             drop(slot);
         });
     }
 }
 
-/// Waits until `phase` is another. That its sender is gone means the same.
-async fn left(phase: &mut watch::Receiver<Phase>, this: Phase) {
-    drop(phase.wait_for(|phase| *phase != this).await);
+/// Waits until the end has come as far as `this`, or until nobody is left who could tell.
+async fn reached(phase: &mut watch::Receiver<Phase>, this: Phase) {
+    drop(phase.wait_for(|phase| *phase >= this).await);
 }
 
 /// The wait before the next attempt to accept: 10 ms after one failure, doubled up to 1.28 s.

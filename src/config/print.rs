@@ -31,6 +31,7 @@ pub(super) fn print(config: &Config) -> String {
                 ("header_timeout", show_duration(http.header_timeout).into()),
                 ("idle_timeout", show_duration(http.idle_timeout).into()),
                 ("max_connections", Value::from(http.max_connections as u64)),
+                ("min_drain", show_duration(http.min_drain).into()),
                 ("drain_timeout", show_duration(http.drain_timeout).into()),
             ]),
         ),

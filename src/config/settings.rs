@@ -54,6 +54,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("http.header_timeout", Kind::Text),
     ("http.idle_timeout", Kind::Text),
     ("http.max_connections", Kind::Number),
+    ("http.min_drain", Kind::Text),
     ("http.drain_timeout", Kind::Text),
     ("router.urls", Kind::List),
     ("router.serializers", Kind::List),
@@ -171,6 +172,7 @@ fn read_http(reader: &ObjectReader<'_>, config: &mut Config) {
         &mut http.idle_timeout,
         reader.positive_duration("idle_timeout"),
     );
+    set(&mut http.min_drain, reader.duration("min_drain"));
     set(&mut http.drain_timeout, reader.duration("drain_timeout"));
     let connections = reader.unsigned_within("max_connections", 1, 1_000_000);
     set(

@@ -47,6 +47,7 @@ fn nothing_at_all_is_the_defaults() {
     header_timeout = "5s"
     idle_timeout = "60s"
     max_connections = 10000
+    min_drain = "10s"
     drain_timeout = "30s"
 
     [router] # no `urls`: the embedded router, on ws://127.0.0.1:8080/ws

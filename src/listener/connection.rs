@@ -14,7 +14,7 @@
 //! what we write is cut after `idle_timeout` without progress.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -35,9 +35,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tower::{Service, ServiceExt};
 
+use crate::listener;
 use crate::problem::Problem;
 use crate::telemetry;
 
@@ -73,7 +75,7 @@ pub(super) async fn serve<I, S>(
     peer: Peer,
     service: S,
     limits: Limits,
-    draining: impl Future<Output = ()>,
+    mut phase: watch::Receiver<listener::Phase>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
@@ -95,7 +97,7 @@ pub(super) async fn serve<I, S>(
             let service = service.clone();
             async move {
                 let mut response = respond(service, request).await;
-                if busy.0.draining.load(Relaxed) {
+                if busy.0.closing.load(Relaxed) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
@@ -110,13 +112,22 @@ pub(super) async fn serve<I, S>(
         .max_header_size(MAX_HEAD_BYTES)
         .serve_connection(io, answer);
     let mut connection = pin!(connection);
-    let mut draining = pin!(draining.fuse());
+    let ending = {
+        let traffic = traffic.clone();
+        async move {
+            listener::reached(&mut phase, listener::Phase::WindingDown).await;
+            traffic.closing.store(true, Relaxed);
+            listener::reached(&mut phase, listener::Phase::Draining).await;
+            traffic.draining.store(true, Relaxed);
+        }
+    };
+    let mut ending = pin!(ending.fuse());
     let mut clock = Clock::new(traffic, limits);
     loop {
         tokio::select! {
             biased;
             // First, so that the connection's answers say so.
-            () = draining.as_mut() => clock.traffic.draining.store(true, Relaxed),
+            () = ending.as_mut() => {}
             // Before the clock, which looks at what it has just done.
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
@@ -208,7 +219,9 @@ struct Traffic {
     ended: AtomicU64,
     /// A request's body was dropped before its end.
     unread: AtomicBool,
-    /// A drain has begun: the next answer is the last.
+    /// The next answer is the last.
+    closing: AtomicBool,
+    /// A drain has begun: what is idle ends at once.
     draining: AtomicBool,
     /// Everything was answered, and we wait for the client to leave.
     lingering: AtomicBool,

@@ -309,8 +309,8 @@ async fn a_client_that_reads_slowly_is_not_cut() {
     let service =
         service_fn(|request| async { Ok::<_, Infallible>(answer(request, Arc::default()).await) });
     let mut tasks = JoinSet::new();
-    let never = std::future::pending();
-    tasks.spawn(connection::serve(server, peer, service, limits, never));
+    let (_phase, serving) = watch::channel(Phase::Serving);
+    tasks.spawn(connection::serve(server, peer, service, limits, serving));
     let request = GET.replace("/hello", "/large");
     client.write_all(request.as_bytes()).await.unwrap();
     for _ in 0..20 {
@@ -565,6 +565,40 @@ async fn a_drain_finishes_what_has_begun_and_closes_what_is_idle() {
     assert_eq!(headers["connection"], "close");
     assert_eq!((drained.finished, drained.cut), (3, 0));
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn winding_down_serves_on_and_each_answer_is_the_last_of_its_connection() {
+    let (serving, shared) = start(|config| config.min_drain = Duration::from_secs(7)).await;
+    let mut kept = Client::connect(&serving).await;
+    kept.get("/hello").await;
+    let mut busy = Client::connect(&serving).await;
+    busy.send(&GET.replace("/hello", "/held")).await;
+    shared.entered.notified().await;
+
+    let begun = Instant::now();
+    let asking = async {
+        // One that was in flight, one over a connection that was idle, and one over a new one.
+        shared.release.notify_one();
+        let (status, headers, body) = busy.answer().await;
+        assert_eq!((status, body.as_str()), (StatusCode::OK, "held"));
+        assert_eq!(headers["connection"], "close");
+        let mut new = Client::connect(&serving).await;
+        for client in [&mut kept, &mut new] {
+            let (status, headers, _) = client.get("/hello").await;
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(headers["connection"], "close");
+            let _still = Still::stand();
+            assert!(client.until_closed().await.0.is_empty());
+        }
+    };
+    tokio::join!(serving.wind_down(), asking);
+    assert_after(begun.elapsed(), Duration::from_secs(7));
+
+    let mut idle = Client::connect(&serving).await;
+    let (drained, (rest, _)) = tokio::join!(serving.drain(), idle.until_closed());
+    assert!(rest.is_empty());
+    assert_eq!(drained.cut, 0);
 }
 
 #[tokio::test(start_paused = true)]
