@@ -2,8 +2,13 @@
 //!
 //! ```text
 //! start   pools, then the table, then the listener: the first request finds all of it
-//! stop    listener (no new requests, those in flight finish), then pools (GOODBYE)
+//! SIGTERM not ready any more, while requests are still served for `min_drain`: until whoever
+//!         sends them has noticed
+//! stop    listener (no new requests, those in flight finish or are canceled), then pools (GOODBYE)
 //! ```
+//!
+//! Ctrl-C, which a person sends, stops without the time between. The service manager hears of each
+//! stage: `app/notify.rs`.
 //!
 //! What runs beside a gateway in one process (the embedded router, the demo's service) is started
 //! before it and stopped after it, by whoever starts it: `cli/serve.rs` and `cli/demo.rs`.
@@ -14,7 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
+use self::notify::ServiceManager;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::devrouter::{self, RealmConfig};
@@ -24,9 +31,12 @@ use crate::gateway::{self, Gateway};
 use crate::listener::{self, BindError, Drained, Listener, Serving};
 use crate::realm::{self, Realm};
 use crate::spec::Route;
+use crate::telemetry::lifecycle::{Lifecycle, Stage};
 use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
 use crate::wamp::pool::Pools;
+
+pub mod notify;
 
 /// What a gateway is made of.
 #[derive(Debug)]
@@ -39,6 +49,8 @@ pub struct Plan {
     pub realms: Vec<(Uri, RouterConfig)>,
     /// What it serves.
     pub routes: Vec<Route>,
+    /// Who is told that it has started, and that it stops.
+    pub manager: ServiceManager,
 }
 
 /// A gateway that runs. [`App::stop`] is the orderly end; dropping it cuts everything off.
@@ -46,6 +58,12 @@ pub struct Plan {
 pub struct App {
     gateway: Arc<Gateway>,
     serving: Serving,
+    lifecycle: Lifecycle,
+    manager: ServiceManager,
+    /// How long `stop` may take, with all that belongs to it.
+    longest_stop: Duration,
+    /// What runs beside until the end.
+    _tasks: JoinSet<()>,
 }
 
 impl Plan {
@@ -66,6 +84,7 @@ impl Plan {
             trusted_proxies: TrustedProxies::new(config.trusted_proxies.iter().copied()),
             realms: realms.collect(),
             routes,
+            manager: ServiceManager::default(),
         }
     }
 }
@@ -94,6 +113,9 @@ pub fn embedded_realms(catalog: &Catalog) -> Vec<RealmConfig> {
 /// any more, and get their GOODBYE.
 const POOL_DRAIN: Duration = Duration::from_secs(2);
 
+/// More than a router may take over its GOODBYE, and the rest of the end.
+const LEAVE: Duration = Duration::from_secs(5);
+
 impl App {
     /// Starts a gateway: it listens at once and does not wait for a router.
     ///
@@ -101,6 +123,7 @@ impl App {
     ///
     /// [`BindError`] for an address that cannot be had; then nothing runs.
     pub async fn start(plan: Plan) -> Result<Self, BindError> {
+        let longest_stop = plan.listener.drain_timeout + POOL_DRAIN + LEAVE;
         let listener = Listener::bind(plan.listener).await?;
         let pools = Pools::default();
         for (realm, config) in plan.realms {
@@ -117,7 +140,30 @@ impl App {
         for address in serving.local_addrs() {
             tracing::info!(http.address = %address, "serving HTTP at http://{address}");
         }
-        Ok(Self { gateway, serving })
+        let mut tasks = JoinSet::new();
+        if let Some(watchdog) = plan.manager.watchdog() {
+            tasks.spawn(watchdog);
+        }
+        let lifecycle = Lifecycle::default();
+        lifecycle.advance(Stage::Serving);
+        Ok(Self {
+            gateway,
+            serving,
+            lifecycle,
+            manager: plan.manager,
+            longest_stop,
+            _tasks: tasks,
+        })
+    }
+
+    /// Returns who is told of starts, reloads and the end.
+    pub fn manager(&self) -> &ServiceManager {
+        &self.manager
+    }
+
+    /// Returns the stage that the gateway is in; readiness goes by it.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
     }
 
     /// Returns the addresses that are listened on, in the order of the configuration.
@@ -130,12 +176,31 @@ impl App {
         &self.gateway
     }
 
-    /// Stops: no new requests, those in flight finish within the drain time, sessions say GOODBYE.
+    /// Begins the end: not ready any more, while requests are served for `http.min_drain` more, each
+    /// answer the last of its connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was begun stays begun.
+    pub async fn wind_down(&self) {
+        let min_drain = self.serving.min_drain();
+        self.lifecycle.advance(Stage::Draining);
+        self.manager.stopping(min_drain + self.longest_stop);
+        tracing::info!("not ready any more; accepting requests for another {min_drain:?}");
+        self.serving.wind_down().await;
+    }
+
+    /// Stops: no new requests, those in flight finish within the drain time or are canceled, sessions
+    /// say GOODBYE.
     ///
     /// # Cancel safety
     ///
     /// When dropped, what has not ended is cut off.
     pub async fn stop(self) -> Drained {
+        self.lifecycle.advance(Stage::Draining);
+        self.manager.stopping(self.longest_stop);
+        let drain_timeout = self.serving.drain_timeout();
+        tracing::info!("accepting no more; up to {drain_timeout:?} for requests in flight");
         let drained = self.serving.drain().await;
         if drained.cut > 0 {
             tracing::warn!(
@@ -144,8 +209,29 @@ impl App {
                 drained.cut
             );
         }
+        // A request that was cut has given its call up, and that is written before the GOODBYE.
+        tracing::info!("leaving the routers");
         self.gateway.pools.drain(POOL_DRAIN).await;
         drained
+    }
+}
+
+/// What asks the program to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM, of a service manager or orchestrator: requests may still be on their way to us.
+    Terminate,
+    /// SIGINT, of a person at a terminal.
+    Interrupt,
+}
+
+impl StopSignal {
+    /// Returns the name that people know.
+    pub fn name(self) -> &'static str {
+        match self {
+            StopSignal::Terminate => "SIGTERM",
+            StopSignal::Interrupt => "Ctrl-C",
+        }
     }
 }
 
@@ -169,30 +255,30 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next signal and returns its name.
+    /// Waits for the next signal and returns it.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "Ctrl-C",
+            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
         }
     }
 
     /// Waits for a signal, then for `stop`; a second signal cuts that short. Returns whether `stop`
     /// came to its end.
-    pub async fn then(mut self, stop: impl Future<Output = ()>) -> bool {
-        let name = self.next().await;
-        tracing::info!("{name}: stopping; a second signal ends at once");
+    pub async fn then(mut self, stop: impl AsyncFnOnce(StopSignal)) -> bool {
+        let signal = self.next().await;
+        tracing::info!("{}: stopping; a second signal ends at once", signal.name());
         tokio::select! {
-            () = stop => {
+            () = stop(signal) => {
                 tracing::info!("stopped");
                 true
             }
-            name = self.next() => {
-                tracing::warn!("{name}: ended before everything had stopped");
+            signal = self.next() => {
+                tracing::warn!("{}: ended before everything had stopped", signal.name());
                 false
             }
         }

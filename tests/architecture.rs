@@ -68,7 +68,7 @@ const HOMES: &[(&str, &str)] = &[
     ("hyper_util", "listener"),
     ("clap", "cli main"),
     ("clap_complete", "cli"),
-    ("rustix", "cli/program"),
+    ("rustix", "cli/program app/notify"),
     ("anyhow", "app cli main"),
     ("tracing_subscriber", "telemetry"),
     // The rest is synchronous: values, documents, the language, specs and configuration know no runtime.

@@ -82,7 +82,7 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
 
     outside.print(&banner(&app, listening, args))?;
     let has_stopped = signals
-        .then(async {
+        .then(async |_| {
             app.stop().await;
             router.shutdown().await;
         })

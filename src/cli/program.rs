@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Outside;
 use super::session::{payload, value};
+use crate::app::notify;
 use crate::value::{Map, Value};
 use crate::wamp::error::{ApplicationError, uris};
 use crate::wamp::message::Payload;
@@ -33,7 +34,8 @@ pub(super) struct Program {
     /// The program, and its arguments.
     command: Vec<String>,
     timeout: Duration,
-    /// Variables that it does not get: our own, which may hold secrets.
+    /// Variables that it does not get: our own, which may hold secrets, and those of whoever
+    /// manages this process.
     withheld: Vec<String>,
 }
 
@@ -44,7 +46,9 @@ impl Program {
             command: command.to_vec(),
             timeout,
             withheld: names
-                .filter(|name| name.starts_with("WAMPGATE_"))
+                .filter(|name| {
+                    name.starts_with("WAMPGATE_") || notify::VARIABLES.contains(&name.as_str())
+                })
                 .cloned()
                 .collect(),
         }

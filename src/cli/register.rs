@@ -143,7 +143,8 @@ async fn serve(
     };
     let printed = tokio::select! {
         printed = printing => printed,
-        name = signals.next() => {
+        signal = signals.next() => {
+            let name = signal.name();
             say(&format!("{name}: stopping; a second signal ends at once"));
             Ok(())
         }

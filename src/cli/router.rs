@@ -64,6 +64,6 @@ async fn serve(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         listening.with_context(|| format!("cannot listen on {shown}"))?;
         outside.print(&format!("listening on unix:{shown}\n"))?;
     }
-    let has_stopped = signals.then(router.shutdown()).await;
+    let has_stopped = signals.then(async |_| router.shutdown().await).await;
     Ok(Outcome::of_stop(has_stopped))
 }

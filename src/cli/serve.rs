@@ -8,7 +8,8 @@ use anyhow::Context;
 
 use super::run::on_runtime;
 use super::{Outcome, Outside, settings};
-use crate::app::{self, App, Plan, StopSignals};
+use crate::app::notify::ServiceManager;
+use crate::app::{self, App, Plan, StopSignal, StopSignals};
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, Override, Router};
 use crate::devrouter::{self, DevRouterConfig};
@@ -93,7 +94,7 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         config.log,
         Stream::Stdout,
         outside,
-        serve(&config, &catalog, errors),
+        serve(&config, &catalog, errors, outside),
     )
 }
 
@@ -111,7 +112,12 @@ fn load(config: &Config, outside: &Outside) -> anyhow::Result<(Catalog, usize)> 
     Ok((catalog, errors))
 }
 
-async fn serve(config: &Config, catalog: &Catalog, errors: usize) -> anyhow::Result<Outcome> {
+async fn serve(
+    config: &Config,
+    catalog: &Catalog,
+    errors: usize,
+    outside: &Outside,
+) -> anyhow::Result<Outcome> {
     let signals = StopSignals::listen().context("cannot listen for signals")?;
     let (router, sessions) = match &config.router {
         Router::Remote(sessions) => {
@@ -125,19 +131,25 @@ async fn serve(config: &Config, catalog: &Catalog, errors: usize) -> anyhow::Res
             (router, RouterConfig { urls, ..sessions })
         }
     };
-    let app = App::start(Plan::new(catalog, config, &sessions)).await?;
+    let app = App::start(Plan {
+        manager: ServiceManager::find(&|name| outside.variable(name), std::process::id()),
+        ..Plan::new(catalog, config, &sessions)
+    })
+    .await?;
     let routes = app.gateway().table.snapshot().len();
+    let mut status = format!("{routes} routes");
     if errors > 0 || routes == 0 {
-        tracing::warn!(
-            routes,
-            specs.errors = errors,
-            "{routes} routes; errors in specs and realms: {errors}"
-        );
+        status += &format!("; errors in specs and realms: {errors}");
+        tracing::warn!(routes, specs.errors = errors, "{status}");
     } else {
-        tracing::info!(routes, "{routes} routes");
+        tracing::info!(routes, "{status}");
     }
+    app.manager().ready(&status);
     let has_stopped = signals
-        .then(async {
+        .then(async |signal| {
+            if signal == StopSignal::Terminate {
+                app.wind_down().await;
+            }
             app.stop().await;
             if let Some(router) = router {
                 router.shutdown().await;

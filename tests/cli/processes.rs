@@ -25,6 +25,11 @@ impl Running {
     }
 
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        // A test that is about the time for which a program still accepts asks for it.
+        let min_drain = "WAMPGATE_HTTP__MIN_DRAIN";
+        if !command.get_envs().any(|(name, _)| name == min_drain) {
+            command.env(min_drain, "0s");
+        }
         let mut child = command
             .env_remove("WAMPGATE_PEERS")
             .stdin(Stdio::null())

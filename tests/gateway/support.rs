@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wampgate::app::notify::ServiceManager;
 use wampgate::app::{App, Plan};
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::document::Document;
@@ -106,6 +107,7 @@ pub(crate) fn plan(spec: &str, endpoint: Endpoint) -> Plan {
         trusted_proxies: TrustedProxies::default(),
         realms: vec![(uri(REALM), session_config(endpoint))],
         routes: routes(spec),
+        manager: ServiceManager::default(),
     }
 }
 

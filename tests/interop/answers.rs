@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wampgate::app::notify::ServiceManager;
 use wampgate::app::{App, Plan};
 use wampgate::catalog::{Catalog, SourceText};
 use wampgate::demo::{self, market::Market};
@@ -250,6 +251,7 @@ impl Side {
                 .map(|realm| (uri(realm), sessions(url)))
                 .collect(),
             routes: catalog().routes(),
+            manager: ServiceManager::default(),
         };
         let app = App::start(plan).await.unwrap();
         for realm in REALMS {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use wampgate::app::notify::ServiceManager;
 use wampgate::app::{App, Plan};
 use wampgate::catalog::{Catalog, SourceText};
 use wampgate::devrouter::{DevRouterConfig, Router};
@@ -215,6 +216,7 @@ impl Cell {
             trusted_proxies: TrustedProxies::default(),
             realms: vec![(uri(realm), sessions(url))],
             routes: catalog(realm).routes(),
+            manager: ServiceManager::default(),
         };
         let app = App::start(plan).await.unwrap();
         let pool = app.gateway().pools.get(realm).expect("the realm is in use");
