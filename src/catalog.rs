@@ -12,6 +12,7 @@ use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::document::{Document, Node, NodeKind};
 use crate::realm::{self, LoadedRealms, Realm};
 use crate::spec::{self, LoadedSpec, Route};
+use crate::store::Kind;
 use crate::uri::Uri;
 
 /// A file's content, or text that came otherwise.
@@ -34,13 +35,6 @@ pub struct Catalog {
     pub others: Vec<Diagnostic>,
     /// The files in the order in which they were given.
     files: Vec<String>,
-}
-
-/// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Spec,
-    Realms,
 }
 
 /// Reads files, and of folders every `*.json` that is directly inside, by name. What cannot be read
@@ -114,14 +108,8 @@ impl Catalog {
             };
             match kind_of(document.root()) {
                 Some(Kind::Spec) => specs.push(document),
-                Some(Kind::Realms) => realms.push(document),
-                None => {
-                    let location = Location::of_file(&source.name);
-                    let message = "neither an API spec nor a realm";
-                    let finding = Diagnostic::error(Code::UnknownDocument, location, message);
-                    let hint = "a spec has `id` and `versions`, a realm has `uri`";
-                    others.push(finding.with_hint(hint));
-                }
+                Some(Kind::Realm) => realms.push(document),
+                None => others.push(unknown(&source.name)),
             }
         }
         let compares_realms = !realms.is_empty();
@@ -230,18 +218,27 @@ fn parse(
     }
 }
 
-/// Tells by the keys what a document is, also where one of them is misspelt.
-fn kind_of(root: &Node) -> Option<Kind> {
+/// Makes the finding about a file of which [`kind_of`] cannot tell what it is.
+pub fn unknown(file: &str) -> Diagnostic {
+    let location = Location::of_file(file);
+    let message = "neither an API spec nor a realm";
+    let finding = Diagnostic::error(Code::UnknownDocument, location, message);
+    finding.with_hint("a spec has `id` and `versions`, a realm has `uri`")
+}
+
+/// Tells by the keys what a file holds, also where one of them is misspelt: a spec, or a realm or a
+/// list of them.
+pub fn kind_of(root: &Node) -> Option<Kind> {
     let members = match &root.kind {
         NodeKind::Map(members) => members,
-        NodeKind::List(_) => return Some(Kind::Realms),
+        NodeKind::List(_) => return Some(Kind::Realm),
         _ => return None,
     };
     let has = |keys: &[&str]| keys.iter().any(|key| members.contains_key(*key));
     if has(&["versions", "realm_uri", "host"]) {
         Some(Kind::Spec)
     } else if has(&["uri", "router", "authmethods", "grants", "users"]) {
-        Some(Kind::Realms)
+        Some(Kind::Realm)
     } else if has(&["id", "variables", "defaults", "status_codes"]) {
         Some(Kind::Spec)
     } else {

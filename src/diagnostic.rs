@@ -74,6 +74,11 @@ macro_rules! codes {
                 }
             }
 
+            /// Returns the code that output shows as `name`; none for one that is not ours.
+            pub fn from_name(name: &str) -> Option<Code> {
+                Code::ALL.iter().find(|code| code.as_str() == name).copied()
+            }
+
             /// Returns what the code means, in one line; `docs/errors.md` is made of these.
             pub fn meaning(self) -> &'static str {
                 match self {
