@@ -4,16 +4,26 @@
 //! itself. It keeps the last [`REVISIONS`] revisions of each document, refuses a write that was made
 //! against another revision than the present one, and shows its contents as a value that follows
 //! every change, whoever made it. Nothing is ever deleted by itself.
+//! Read `store/embedded.rs` next for the store of one gateway, `store/record.rs` for what a record is
+//! as bytes.
+
+pub mod embedded;
+mod file;
+pub mod record;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use file::private_folder;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 /// How many revisions of a document are kept, the present one included.
 pub const REVISIONS: usize = 20;
+
+/// The longest id of a document, in bytes: in every store, so that what fits into one does into all.
+pub const MAX_ID_BYTES: usize = 512;
 
 /// What a document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,12 +34,31 @@ pub enum Kind {
     Spec,
 }
 
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 2] = [Kind::Realm, Kind::Spec];
+
+    /// Returns the word for it: `realm` or `spec`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Realm => "realm",
+            Kind::Spec => "spec",
+        }
+    }
+
+    /// Returns the kind of that [name](Kind::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// Which document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// What it is.
     pub kind: Kind,
-    /// The `id` of a spec, the `uri` of a realm. Any text but the empty one.
+    /// The `id` of a spec, the `uri` of a realm. Any text but the empty one, of at most
+    /// [`MAX_ID_BYTES`].
     pub id: String,
 }
 
@@ -60,6 +89,19 @@ pub struct Contents {
     pub records: Arc<BTreeMap<Key, Record>>,
 }
 
+impl Contents {
+    /// Takes in a newer revision of a document.
+    pub fn put(&mut self, record: Record) {
+        self.revision = self.revision.max(record.revision);
+        let records = Arc::make_mut(&mut self.records);
+        if record.text.is_some() {
+            records.insert(record.key.clone(), record);
+        } else {
+            records.remove(&record.key);
+        }
+    }
+}
+
 /// What a write expects to find; else it is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
@@ -84,6 +126,39 @@ pub struct Write {
     pub author: String,
     /// When, in milliseconds since 1970 (UTC).
     pub time_ms: u64,
+}
+
+impl Write {
+    /// Looks whether the document has an id, and not too long a one.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Id`].
+    pub fn check_id(&self) -> Result<(), WriteError> {
+        match self.key.id.len() {
+            1..=MAX_ID_BYTES => Ok(()),
+            bytes => Err(WriteError::Id { bytes }),
+        }
+    }
+
+    /// Looks at what the write expects, given the present revision; none where there is no such
+    /// document.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Conflict`], also where it deletes what is not there.
+    pub fn check_revision(&self, found: Option<u64>) -> Result<(), WriteError> {
+        let is_met = match self.expect {
+            Expect::Anything => self.text.is_some() || found.is_some(),
+            Expect::Nothing => self.text.is_some() && found.is_none(),
+            Expect::Revision(revision) => found == Some(revision),
+        };
+        if is_met {
+            Ok(())
+        } else {
+            Err(WriteError::Conflict { found })
+        }
+    }
 }
 
 /// How a store is.
@@ -158,6 +233,12 @@ pub enum WriteError {
     Conflict {
         /// The present revision; none if there is no such document.
         found: Option<u64>,
+    },
+    /// The id is empty or too long; nothing was written.
+    #[error("an id has 1 to {MAX_ID_BYTES} bytes, not {bytes}")]
+    Id {
+        /// How long it is.
+        bytes: usize,
     },
     /// The document is larger than the store takes; nothing was written.
     #[error("the document takes {size} bytes in the store, which takes {limit} ({setting})")]

@@ -1,5 +1,9 @@
 //! Laws, tried on generated input.
 
+/// Stores: what every store does, and the embedded one beside a model.
+#[path = "store/embedded.rs"]
+mod store;
+
 /// Mops: load and request together give what evaluation in one go gives; parsing never panics; what
 /// is printed reads back.
 mod mops {
