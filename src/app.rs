@@ -205,7 +205,7 @@ impl App {
         if drained.cut > 0 {
             tracing::warn!(
                 http.cut = drained.cut,
-                "{} connections were cut at the end of the drain time",
+                "connections cut at the end of the drain time: {}",
                 drained.cut
             );
         }

@@ -13,10 +13,10 @@ use crate::processes::{PATIENCE, Running, shell};
 use crate::{PROGRAM, run};
 
 /// A router in a process of its own, and a folder to work in.
-struct World {
+pub(crate) struct World {
     router: Running,
-    url: String,
-    folder: TempDir,
+    pub(crate) url: String,
+    pub(crate) folder: TempDir,
 }
 
 /// What a command said: standard output, standard error, exit code.
@@ -28,7 +28,7 @@ struct Said {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (router, url) = router("127.0.0.1:0", folder.path());
         Self {
@@ -40,7 +40,7 @@ impl World {
 
     /// A command line of a client in the realm `com.a`, as a shell reads it. What stands behind
     /// `--exec` must be the last.
-    fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let (name, rest) = line.split_once(' ').unwrap();
         let line = format!(
             "exec wampgate {name} --realm com.a --url {} {rest}",
@@ -59,7 +59,7 @@ impl World {
     }
 
     /// Starts a command that goes on, and waits until it says that it is ready.
-    fn start(&self, line: &str) -> Running {
+    pub(crate) fn start(&self, line: &str) -> Running {
         let mut running = Running::spawn(&mut self.command(line));
         running.line(if line.starts_with("register") {
             "registered "
@@ -264,7 +264,7 @@ fn a_program_answers_calls_and_its_failures_are_errors() {
 }
 
 /// Looks until there is something, or for too long.
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -275,11 +275,11 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A pipe with a name, which says how long those live who hold it.
-struct Lifeline(Receiver<String>);
+pub(crate) struct Lifeline(Receiver<String>);
 
 impl Lifeline {
     /// Waits in the background for somebody to open the pipe.
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         fs::remove_file(path).ok();
         let made = Command::new("mkfifo").arg(path).status();
         assert!(made.unwrap().success());
@@ -294,11 +294,11 @@ impl Lifeline {
         Self(lines)
     }
 
-    fn has_begun(&self) {
+    pub(crate) fn has_begun(&self) {
         assert_eq!(self.0.recv_timeout(PATIENCE).as_deref(), Ok("begun"));
     }
 
-    fn has_ended(self) {
+    pub(crate) fn has_ended(self) {
         let ended = self.0.recv_timeout(PATIENCE);
         assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
     }

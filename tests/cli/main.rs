@@ -8,6 +8,7 @@
 mod clients;
 mod processes;
 mod readme;
+mod stops;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
