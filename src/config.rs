@@ -20,6 +20,7 @@ use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
 use crate::gateway::peer::Network;
 use crate::listener;
+use crate::store;
 use crate::telemetry::logs;
 use crate::wamp::config::RouterConfig;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// What realms use that have no `router` of their own.
     pub router: Router,
+    /// Where uploaded specs and realms are kept.
+    pub store: store::Url,
     /// The folder of API specs.
     pub specs_dir: PathBuf,
     /// The folder of realms.

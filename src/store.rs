@@ -10,14 +10,16 @@
 pub mod embedded;
 mod file;
 pub mod record;
+mod url;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use file::private_folder;
+pub use file::{OpenError, private_folder};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+pub use url::{Url, UrlError};
 
 /// How many revisions of a document are kept, the present one included.
 pub const REVISIONS: usize = 20;
@@ -281,6 +283,21 @@ impl fmt::Display for Present<'_> {
             Some(revision) => write!(f, "{revision}"),
             None => f.write_str("none"),
         }
+    }
+}
+
+/// Opens the store that a URL names.
+///
+/// # Errors
+///
+/// See [`OpenError`].
+///
+/// # Cancel safety
+///
+/// When dropped, the store is opened all the same, and closed.
+pub async fn open(url: &Url) -> Result<Arc<dyn Store>, OpenError> {
+    match url {
+        Url::File(folder) => Ok(Arc::new(embedded::Embedded::open(folder).await?)),
     }
 }
 

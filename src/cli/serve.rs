@@ -14,6 +14,7 @@ use crate::catalog::{self, Catalog};
 use crate::config::{Config, Override, Router};
 use crate::devrouter::{self, DevRouterConfig};
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::store;
 use crate::telemetry::logs::Stream;
 use crate::wamp::config::RouterConfig;
 
@@ -119,6 +120,7 @@ async fn serve(
     outside: &Outside,
 ) -> anyhow::Result<Outcome> {
     let signals = StopSignals::listen().context("cannot listen for signals")?;
+    let store = store::open(&config.store).await?;
     let (router, sessions) = match &config.router {
         Router::Remote(sessions) => {
             warn_of_users(catalog);
@@ -154,6 +156,7 @@ async fn serve(
             if let Some(router) = router {
                 router.shutdown().await;
             }
+            store.close().await;
         })
         .await;
     Ok(Outcome::of_stop(has_stopped))

@@ -36,6 +36,7 @@ pub(super) fn print(config: &Config) -> String {
             ]),
         ),
         ("router", router.into()),
+        ("store", table([("url", config.store.to_string().into())])),
         ("specs", dir(&config.specs_dir)),
         ("realms", dir(&config.realms_dir)),
         (

@@ -7,6 +7,7 @@ use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::{Document, Node, ObjectReader};
 use crate::gateway::peer::Network;
 use crate::realm;
+use crate::store;
 use crate::telemetry::logs::Format;
 use crate::value::Value;
 
@@ -78,6 +79,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("router.reconnect.min", Kind::Text),
     ("router.reconnect.max", Kind::Text),
     ("router.uri_check", Kind::Text),
+    ("store.url", Kind::Text),
     ("specs.dir", Kind::Text),
     ("realms.dir", Kind::Text),
     ("log.format", Kind::Text),
@@ -91,10 +93,11 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
 }
 
 /// Tables that are documented and come with a later version.
-const LATER: &[&str] = &["https", "admin", "store", "telemetry"];
+const LATER: &[&str] = &["https", "admin", "telemetry"];
 
 pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> Config {
     let mut config = Config {
+        store: store::Url::File(folder.join("data")),
         specs_dir: folder.join("specs"),
         realms_dir: folder.join("realms"),
         ..Config::default()
@@ -114,6 +117,10 @@ pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> C
     if let Some(router) = root.object("router") {
         config.router = read_router(&router);
         router.finish();
+    }
+    if let Some(reader) = root.object("store") {
+        set(&mut config.store, read_store(&reader));
+        reader.finish();
     }
     for (table, dir) in [
         ("specs", &mut config.specs_dir),
@@ -190,6 +197,22 @@ fn read_router(reader: &ObjectReader<'_>) -> Router {
         Router::Embedded {
             listen: EMBEDDED_LISTEN,
             sessions,
+        }
+    }
+}
+
+fn read_store(reader: &ObjectReader<'_>) -> Option<store::Url> {
+    let text = reader.text("url")?;
+    let node = reader.get("url")?;
+    match store::Url::parse(text, &reader.folder(node)) {
+        Ok(url) => Some(url),
+        Err(error @ store::UrlError::NotBuilt) => {
+            refuse_later(reader, node, &error.to_string());
+            None
+        }
+        Err(error) => {
+            let message = format!("not a store, for example `file:data`: {error}");
+            reader.refuse_value(node, &message)
         }
     }
 }

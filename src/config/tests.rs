@@ -67,6 +67,9 @@ fn nothing_at_all_is_the_defaults() {
     min = "200ms"
     max = "30s"
 
+    [store]
+    url = "file:data"
+
     [specs]
     dir = "specs"
 
@@ -248,6 +251,45 @@ fn every_finding_comes_at_once_and_names_its_origin() {
      1 | http.max_connections = "many"
        |                        ^^^^^^
     "##);
+}
+
+#[test]
+fn the_store_of_a_file_begins_at_its_folder() {
+    let store = |file: &str, environment: &[(&str, &str)]| {
+        let config = load(file, environment, &[])?;
+        // What was printed can be read again.
+        let again = Config::load(&Sources {
+            file: Some((Path::new("wampgate.toml"), &config.to_toml())),
+            ..Sources::default()
+        });
+        assert_eq!(again.unwrap().0.store, config.store);
+        Ok::<_, String>(config.store.to_string())
+    };
+    assert_eq!(store("", &[]).unwrap(), "file:conf/data");
+    let file = "[store]\nurl = 'file:a/b'";
+    assert_eq!(store(file, &[]).unwrap(), "file:conf/a/b");
+    let variable = [("WAMPGATE_STORE__URL", "file:c")];
+    assert_eq!(store(file, &variable).unwrap(), "file:c");
+    let file = "[store]\nurl = 'file:/var/lib/wampgate'";
+    assert_eq!(store(file, &[]).unwrap(), "file:/var/lib/wampgate");
+}
+
+#[test]
+fn what_is_no_store_is_found() {
+    insta::assert_snapshot!(load("[store]\nurl = 'data'", &[], &[]).unwrap_err(), @r"
+    error[D008]: `url`: not a store, for example `file:data`: unknown scheme
+      --> conf/wampgate.toml:2:7 at /store/url
+       |
+     2 | url = 'data'
+       |       ^^^^^^
+    ");
+    insta::assert_snapshot!(load("[store]\nurl = 'nats://a:4222/b'", &[], &[]).unwrap_err(), @r"
+    error[D012]: a store in NATS is not built yet
+      --> conf/wampgate.toml:2:7 at /store/url
+       |
+     2 | url = 'nats://a:4222/b'
+       |       ^^^^^^^^^^^^^^^^^ it comes with a later version; remove it
+    ");
 }
 
 #[test]

@@ -106,12 +106,17 @@ impl<'d> ObjectReader<'d> {
         if text.is_empty() {
             return self.refuse_value(node, "expected a path");
         }
+        Some(self.folder(node).join(text))
+    }
+
+    /// Returns where a relative path that stands in a node begins: see [`ObjectReader::path`].
+    pub fn folder(&self, node: &Node) -> PathBuf {
         let file = self.document.location(node.id).file;
         let folder = file
             .as_deref()
             .filter(|file| Some(*file) == self.document.file())
             .and_then(|file| Path::new(file).parent());
-        Some(folder.unwrap_or(Path::new("")).join(text))
+        folder.unwrap_or(Path::new("")).to_owned()
     }
 
     /// Reads a boolean.

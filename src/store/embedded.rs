@@ -28,8 +28,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-pub use super::file::OpenError;
-use super::file::{self, META};
+use super::file::{self, META, OpenError};
 use super::{
     Confirm, Contents, Gateway, Key, REVISIONS, ReadError, Record, State, Store, Write, WriteError,
 };
@@ -96,20 +95,37 @@ enum Lost {
 
 impl Embedded {
     /// Opens the store in a folder, or makes both: the folder for this user only (0700), and in it
-    /// the file `store.redb` (0600). Blocks while it reads all of the file.
+    /// the file `store.redb` (0600). All of the file is read.
     ///
     /// # Errors
     ///
     /// See [`OpenError`].
-    pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        file::private_folder(folder).map_err(|source| OpenError::Io {
-            path: folder.to_owned(),
-            source,
-        })?;
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the store is opened all the same, and closed.
+    pub async fn open(folder: &Path) -> Result<Self, OpenError> {
+        let folder = folder.to_owned();
         let path = folder.join(FILE);
-        Self::from_source(Box::new(move || {
-            file::open(&path, FORMAT, |database| load(database, &path))
-        }))
+        let named = path.clone();
+        let open = spawn_blocking(move || {
+            file::private_folder(&folder).map_err(|source| OpenError::Io {
+                path: folder,
+                source,
+            })?;
+            Self::from_source(Box::new(move || {
+                let database = file::open(&path, FORMAT)?;
+                let contents = load(&database, &path)?;
+                Ok((database, contents))
+            }))
+        });
+        // redb promises an error for a damaged file, but not that it never panics.
+        open.await.unwrap_or_else(|panic| {
+            Err(OpenError::Damaged {
+                path: named,
+                reason: panic.to_string(),
+            })
+        })
     }
 
     /// Makes an empty store that is gone with the process.

@@ -7,7 +7,6 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -108,37 +107,16 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Opens a file and reads from it, or makes one. Blocks.
-///
-/// redb promises an error for a damaged file but not that there never is a panic: one here is an
-/// error too.
-pub(super) fn open<T>(
-    path: &Path,
-    format: u64,
-    read: impl FnOnce(&Database) -> Result<T, OpenError>,
-) -> Result<(Database, T), OpenError> {
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database = open_or_create(path, format)?;
-        let read = read(&database)?;
-        Ok((database, read))
-    }));
-    opened.unwrap_or_else(|_| {
-        Err(OpenError::Damaged {
-            path: path.to_owned(),
-            reason: "it cannot be read".to_owned(),
-        })
-    })
-}
-
-fn open_or_create(path: &Path, format: u64) -> Result<Database, OpenError> {
+/// Opens a file, or makes one. Blocks.
+pub(super) fn open(path: &Path, format: u64) -> Result<Database, OpenError> {
     let new = path.with_added_extension("new");
-    let open = || OpenOptions::new().read(true).write(true).open(path);
-    let file = match open() {
+    let at_path = || OpenOptions::new().read(true).write(true).open(path);
+    let file = match at_path() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if let Some(database) = create(path, &new, format)? {
                 return Ok(database);
             }
-            open()
+            at_path()
         }
         other => other,
     };

@@ -17,7 +17,7 @@ async fn the_laws_hold_in_memory() {
 async fn the_laws_hold_in_a_file_and_again_when_it_is_opened_anew() {
     let folder = tempdir().unwrap();
     for name in ["first", "second"] {
-        let store = Embedded::open(folder.path()).unwrap();
+        let store = Embedded::open(folder.path()).await.unwrap();
         laws::hold(&store, name).await;
         laws::end(&store).await;
     }

@@ -1,0 +1,89 @@
+//! Where a store is: the `url` of `[store]`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Url {
+    /// In a folder of this machine: `file:data`, `file:/var/lib/wampgate`. See
+    /// [`Embedded`](super::embedded::Embedded).
+    File(PathBuf),
+}
+
+/// Why a text is no URL of a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Nothing follows `file:`.
+    #[error("no folder is named")]
+    NoFolder,
+    /// Two slashes begin a host.
+    #[error("a folder of another machine cannot be used")]
+    Host,
+    /// It is a store that is not built yet.
+    #[error("a store in NATS is not built yet")]
+    NotBuilt,
+    /// It begins with something else than a scheme that is known.
+    #[error("unknown scheme")]
+    Scheme,
+}
+
+impl Url {
+    /// Reads a URL. A relative path begins at `folder`. Nothing in a path is escaped.
+    ///
+    /// # Errors
+    ///
+    /// See [`UrlError`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, UrlError> {
+        if text.starts_with("nats:") || text.starts_with("tls:") {
+            return Err(UrlError::NotBuilt);
+        }
+        let path = text.strip_prefix("file:").ok_or(UrlError::Scheme)?;
+        let path = match path.strip_prefix("//") {
+            // An empty host is this one: RFC 8089, "Syntax".
+            Some(path) if path.starts_with('/') => path,
+            Some(_) => return Err(UrlError::Host),
+            None => path,
+        };
+        if path.is_empty() {
+            return Err(UrlError::NoFolder);
+        }
+        Ok(Self::File(folder.join(path)))
+    }
+}
+
+impl Default for Url {
+    /// `file:data`.
+    fn default() -> Self {
+        Self::File("data".into())
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Url::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_named_with_or_without_slashes() {
+        let parse = |text| Url::parse(text, Path::new("conf")).map(|url| url.to_string());
+        let ok = |text: &str| Ok(text.to_owned());
+        assert_eq!(parse("file:data"), ok("file:conf/data"));
+        assert_eq!(parse("file:../a b%20"), ok("file:conf/../a b%20"));
+        assert_eq!(parse("file:/var/lib"), ok("file:/var/lib"));
+        assert_eq!(parse("file:///var/lib"), ok("file:/var/lib"));
+        assert_eq!(parse("file://host/lib"), Err(UrlError::Host));
+        assert_eq!(parse("file://data"), Err(UrlError::Host));
+        assert_eq!(parse("file:"), Err(UrlError::NoFolder));
+        assert_eq!(parse("file://"), Err(UrlError::Host));
+        assert_eq!(parse("data"), Err(UrlError::Scheme));
+        assert_eq!(parse("nats://a:4222/b"), Err(UrlError::NotBuilt));
+    }
+}
