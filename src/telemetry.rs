@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 pub mod lifecycle;
 pub mod logs;
+pub mod metrics;
 mod sink;
 
 /// The target of access-log events, to select or silence them by the level's filter.

@@ -72,6 +72,7 @@ const HOMES: &[(&str, &str)] = &[
     ("rustix", "cli/program app/notify"),
     ("anyhow", "app cli main"),
     ("tracing_subscriber", "telemetry"),
+    ("prometheus_client", "telemetry/metrics"),
     // The rest is synchronous: values, documents, the language, specs and configuration know no runtime.
     (
         "tokio",
