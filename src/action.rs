@@ -12,7 +12,7 @@ mod retry;
 mod wamp_call;
 mod wamp_publish;
 
-pub use failure::Failure;
+pub use failure::{Failure, Reach};
 
 use crate::mops::{self, Context};
 use crate::spec::{Action, Operation};

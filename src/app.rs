@@ -26,7 +26,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::devrouter::{self, RealmConfig};
 use crate::gateway::peer::TrustedProxies;
-use crate::gateway::table::{LiveTable, RouteTable};
+use crate::gateway::table::RouteTable;
 use crate::gateway::{self, Gateway};
 use crate::listener::{self, BindError, Drained, Listener, Serving};
 use crate::realm::{self, Realm};
@@ -129,13 +129,12 @@ impl App {
         for (realm, config) in plan.realms {
             pools.start(&realm, config);
         }
-        let table = LiveTable::default();
-        table.install(RouteTable::build(plan.routes));
         let gateway = Arc::new(Gateway {
-            table,
             pools,
             trusted_proxies: plan.trusted_proxies,
+            ..Gateway::default()
         });
+        gateway.install(RouteTable::build(plan.routes));
         let serving = listener.serve(&gateway::service(gateway.clone()));
         for address in serving.local_addrs() {
             tracing::info!(http.address = %address, "serving HTTP at http://{address}");

@@ -2,8 +2,8 @@
 //!
 //! Begin with `exchange.rs`, the life of one request; `table.rs` finds the route, `context.rs` and
 //! `codec.rs` make of the request what templates see, `answer.rs` makes the reply, and `rescue.rs`
-//! words every error. This module never changes what is served:
-//! whoever loads specs installs a new [`table::RouteTable`] into [`Gateway::table`].
+//! words every error. This module never changes what is served: whoever loads specs
+//! [installs](Gateway::install) a new table.
 
 pub mod answer;
 pub mod codec;
@@ -23,7 +23,8 @@ use http::{Request, Response};
 use tower::Service;
 
 use crate::gateway::peer::TrustedProxies;
-use crate::gateway::table::LiveTable;
+use crate::gateway::table::{LiveTable, RouteTable};
+use crate::telemetry::metrics::Metrics;
 use crate::wamp::pool::Pools;
 
 /// What all requests share.
@@ -35,6 +36,20 @@ pub struct Gateway {
     pub pools: Pools,
     /// Whose word on the client's address, scheme and host is believed.
     pub trusted_proxies: TrustedProxies,
+    /// What is measured.
+    pub metrics: Metrics,
+}
+
+impl Gateway {
+    /// Replaces the table in one step. Routes that stay go on with their counts.
+    pub fn install(&self, table: RouteTable) {
+        // While the old table is held: what nobody holds begins at 0.
+        for endpoint in table.endpoints() {
+            endpoint.series(&self.metrics.requests);
+        }
+        self.table.install(table);
+        self.metrics.requests.forget_gone();
+    }
 }
 
 /// Returns the service that answers every request of a listener.

@@ -5,6 +5,7 @@
 //! the access log. Tokens, passwords, bodies, queries and headers are never logged; what could carry
 //! them is not even handed in.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::Span;
@@ -24,62 +25,79 @@ pub const ACCESS: &str = "wampgate::access";
 pub const CLIENT_GONE: u16 = 499;
 
 /// One request, as the access log tells it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Access<'a> {
     /// The request's id.
     pub request_id: &'a str,
+    /// The realm of the API that served it.
+    pub realm: Option<&'a str>,
+    /// That API.
+    pub api: Option<&'a str>,
+    /// The API's version.
+    pub version: Option<&'a str>,
+    /// The pattern of the route; what to group by.
+    pub route: Option<&'a str>,
     /// The method as received.
     pub method: &'a str,
     /// The path as received, without the query.
     pub path: &'a str,
-    /// The pattern of the route that served it; what to group by.
-    pub route: Option<&'a str>,
-    /// The API of that route.
-    pub api: Option<&'a str>,
-    /// The API's version.
-    pub version: Option<&'a str>,
-    /// The realm of that API.
-    pub realm: Option<&'a str>,
     /// The status of the answer, or [`CLIENT_GONE`].
     pub status: u16,
     /// The error's URI, where it failed.
     pub error_uri: Option<&'a str>,
-    /// From the head's arrival to the answer's first byte.
-    pub duration: Duration,
     /// Bytes of the request's body, where known.
     pub bytes_in: Option<u64>,
     /// Bytes of the answer's body, where known.
     pub bytes_out: Option<u64>,
+    /// From the head's arrival to the answer's first byte.
+    pub duration: Duration,
+    /// The part of it that a call or publish took.
+    pub backend: Option<Duration>,
     /// The client's address, after trusted proxies.
-    pub client: &'a str,
+    pub client_ip: IpAddr,
+    /// What the client says that it is.
+    pub user_agent: Option<&'a str>,
 }
 
+/// Longest text of a client's or a callee's own that a line holds, in bytes; the path aside, which
+/// has the limit of a request's head.
+const MAX_TEXT_BYTES: usize = 256;
+
 /// Writes the line of one request.
+///
+/// The names are those that the conventions fix for the access log, not the dotted ones of events.
 pub fn access(entry: &Access<'_>) {
     // Microseconds are as fine as anybody reads.
-    let duration_ms = (entry.duration.as_secs_f64() * 1e6).round() / 1e3;
+    let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
+    let duration_ms = millis(entry.duration);
     tracing::info!(
         target: ACCESS,
         {
-            request.id = entry.request_id,
+            request_id = entry.request_id,
+            realm = entry.realm,
+            api = entry.api,
+            version = entry.version,
+            route = entry.route,
             method = entry.method,
             path = entry.path,
-            route.path = entry.route,
-            api.id = entry.api,
-            api.version = entry.version,
-            realm.uri = entry.realm,
             status = entry.status,
-            error.uri = entry.error_uri,
-            duration_ms,
+            error_uri = entry.error_uri.map(short),
             bytes_in = entry.bytes_in,
             bytes_out = entry.bytes_out,
-            client = entry.client
+            duration_ms,
+            duration_backend_ms = entry.backend.map(millis),
+            client_ip = %entry.client_ip,
+            ua = entry.user_agent.map(short)
         },
         "{} {} {} in {duration_ms} ms",
         entry.method,
         entry.path,
         entry.status,
     );
+}
+
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }
 
 /// Returns the span of a request: events within it carry the request's id.

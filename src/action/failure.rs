@@ -40,7 +40,30 @@ pub struct Failure {
     pub own: bool,
 }
 
+/// How far an action that failed has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The callee or the router answered with an error.
+    Answered,
+    /// Its deadline passed.
+    Timeout,
+    /// It was sent, and then the session ended, or the answer was of no use.
+    Lost,
+    /// It was not sent.
+    Unsent,
+}
+
 impl Failure {
+    /// Returns how far the action has got.
+    pub fn reach(&self) -> Reach {
+        match &*self.error_uri {
+            _ if !self.own => Reach::Answered,
+            TIMEOUT => Reach::Timeout,
+            NETWORK_FAILURE | CANCELED => Reach::Lost,
+            _ => Reach::Unsent,
+        }
+    }
+
     /// Builds a failure of the gateway's own.
     pub fn own(error_uri: &str, message: &str, description: impl Into<String>) -> Self {
         let kwargs = Map::from_iter([

@@ -1,11 +1,12 @@
 //! An operation as the gateway serves it: with what can be known before the first request.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 
 use crate::gateway::context::RequestFields;
 use crate::spec::Operation;
+use crate::telemetry::metrics::{Requests, RouteLabels, RouteSeries};
 
 /// An operation, what its templates need of a request, and its version's limit.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Endpoint {
     pub fields: RequestFields,
     /// One permit for each action that the version may have in flight; absent without a limit.
     pub in_flight: Option<Arc<Semaphore>>,
+    series: OnceLock<Arc<RouteSeries>>,
 }
 
 impl Endpoint {
@@ -27,6 +29,21 @@ impl Endpoint {
             operation,
             fields,
             in_flight,
+            series: OnceLock::new(),
         }
+    }
+
+    /// Returns what is counted of its route. Found when the table is installed, so that no request
+    /// looks for it.
+    pub fn series(&self, requests: &Requests) -> &RouteSeries {
+        self.series.get_or_init(|| {
+            let version = &self.operation.version;
+            requests.route(&RouteLabels {
+                api: version.api_id.clone(),
+                version: version.name.clone(),
+                realm: version.realm.to_string(),
+                route: self.operation.pattern.clone(),
+            })
+        })
     }
 }

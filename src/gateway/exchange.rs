@@ -11,17 +11,18 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::action::{self, ActionError, Failure};
+use crate::action::{self, ActionError, Failure, Reach};
 use crate::gateway::Gateway;
 use crate::gateway::answer::{self, AnswerError};
 use crate::gateway::context::{BadQuery, RequestFields, RequestSource};
@@ -33,8 +34,9 @@ use crate::listener::{Peer, body};
 use crate::mops::{Context, Template};
 use crate::negotiate;
 use crate::problem::{self, REQUEST_ID};
-use crate::spec::Response as Shape;
+use crate::spec::{Action, Response as Shape};
 use crate::telemetry;
+use crate::telemetry::metrics::{Finished, MethodSeries, Outcome};
 use crate::value::{Map, Value};
 
 /// Mops is pure; its `random` draws from here. Not for secrets.
@@ -61,6 +63,7 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
     let (host, port) = asked_for(&parts, client.host);
     let exchange = Exchange {
         gateway,
+        client_ip: client.address.ip(),
         peername: client.address.to_string(),
         scheme,
         port: port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
@@ -70,9 +73,11 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
     };
     let mut line = AccessLine {
         started,
-        bytes_in: body.size_hint().exact(),
         exchange: &exchange,
-        trace: Trace::default(),
+        trace: Trace {
+            bytes_in: body.size_hint().exact(),
+            ..Trace::default()
+        },
         answered: None,
     };
     let span = telemetry::request_span(&exchange.id);
@@ -90,16 +95,20 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
     if let Ok(id) = HeaderValue::from_str(&exchange.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    line.answered = Some((response.status(), response.body().size_hint().exact()));
+    let bytes_out = match exchange.parts.method {
+        // It only describes the body that a GET would have.
+        Method::HEAD => Some(0),
+        _ => response.body().size_hint().exact(),
+    };
+    line.answered = Some((response.status(), bytes_out));
     response
 }
 
-/// The line of one request in the access log, written when this is dropped: a client that goes away
-/// drops the whole exchange, and is to be seen too.
+/// The line of one request in the access log and its place in the metrics, written when this is
+/// dropped: a client that goes away drops the whole exchange, and is to be seen too.
 struct AccessLine<'e> {
     exchange: &'e Exchange<'e>,
     started: Instant,
-    bytes_in: Option<u64>,
     trace: Trace,
     /// The status and the bytes of the answer, once there is one.
     answered: Option<(StatusCode, Option<u64>)>,
@@ -108,25 +117,59 @@ struct AccessLine<'e> {
 impl Drop for AccessLine<'_> {
     fn drop(&mut self) {
         let exchange = self.exchange;
-        let endpoint = self.trace.endpoint.as_deref();
+        let Parts {
+            method,
+            uri,
+            headers,
+            ..
+        } = &exchange.parts;
+        let trace = &self.trace;
+        let status = self
+            .answered
+            .map_or(telemetry::CLIENT_GONE, |(status, _)| status.as_u16());
+        let duration = self.started.elapsed();
+        let bytes_out = self.answered.and_then(|(_, bytes)| bytes);
+
+        let series = match &trace.endpoint {
+            Some(endpoint) => exchange.series(endpoint),
+            None => {
+                let series = exchange.gateway.metrics.requests.unmatched();
+                let series = series.method(method);
+                series.begin();
+                series
+            }
+        };
+        series.finish(Finished {
+            status,
+            duration,
+            bytes_in: trace.bytes_in,
+            bytes_out,
+        });
+
+        let endpoint = trace.endpoint.as_deref();
         let operation = endpoint.map(|endpoint| &*endpoint.operation);
         let version = operation.map(|operation| &*operation.version);
+        let user_agent = headers.get(USER_AGENT);
         telemetry::access(&telemetry::Access {
             request_id: &exchange.id,
-            method: exchange.parts.method.as_str(),
-            path: exchange.parts.uri.path(),
-            route: operation.map(|operation| operation.pattern.as_str()),
+            realm: version.map(|version| version.realm.as_str()),
             api: version.map(|version| version.api_id.as_str()),
             version: version.map(|version| version.name.as_str()),
-            realm: version.map(|version| version.realm.as_str()),
-            status: self
-                .answered
-                .map_or(telemetry::CLIENT_GONE, |(status, _)| status.as_u16()),
-            error_uri: self.trace.error_uri.as_deref(),
-            duration: self.started.elapsed(),
-            bytes_in: self.bytes_in,
-            bytes_out: self.answered.and_then(|(_, bytes)| bytes),
-            client: &exchange.peername,
+            route: operation.map(|operation| operation.pattern.as_str()),
+            method: method.as_str(),
+            path: uri.path(),
+            status,
+            error_uri: trace.error_uri.as_deref(),
+            bytes_in: trace.bytes_in,
+            bytes_out,
+            duration,
+            // A client that went away ended the action, too.
+            backend: trace.acting.map(|acting| match acting {
+                Acting::Since(began) => began.elapsed(),
+                Acting::Took(took) => took,
+            }),
+            client_ip: exchange.client_ip,
+            user_agent: user_agent.and_then(|value| str::from_utf8(value.as_bytes()).ok()),
         });
     }
 }
@@ -167,6 +210,8 @@ struct Exchange<'g> {
     id: String,
     /// `ip:port` of the client.
     peername: String,
+    /// The same without the port.
+    client_ip: IpAddr,
     /// `http` or `https`, as the client used it.
     scheme: &'static str,
     /// The host that was asked for, normalised.
@@ -182,6 +227,17 @@ struct Trace {
     endpoint: Option<Arc<Endpoint>>,
     /// The error URI, where it failed.
     error_uri: Option<String>,
+    /// Bytes of the request's body, where known.
+    bytes_in: Option<u64>,
+    /// The call or publish.
+    acting: Option<Acting>,
+}
+
+/// How long a call or publish takes.
+#[derive(Debug, Clone, Copy)]
+enum Acting {
+    Since(Instant),
+    Took(Duration),
 }
 
 impl Exchange<'_> {
@@ -214,11 +270,22 @@ impl Exchange<'_> {
             let any = found.endpoints().next();
             return self.refuse(refusal, any.map(|any| (any, &found)), trace);
         };
-        trace.endpoint = Some(endpoint.clone());
+        self.enter(endpoint, trace);
         match self.serve(endpoint, &found, body, trace).await {
             Ok(response) => response,
             Err(refusal) => self.refuse(refusal, Some((endpoint, &found)), trace),
         }
+    }
+
+    /// Notes which operation serves the request. Its [`AccessLine`] ends what begins here.
+    fn enter(&self, endpoint: &Arc<Endpoint>, trace: &mut Trace) {
+        self.series(endpoint).begin();
+        trace.endpoint = Some(endpoint.clone());
+    }
+
+    fn series<'e>(&self, endpoint: &'e Endpoint) -> &'e MethodSeries {
+        let requests = &self.gateway.metrics.requests;
+        endpoint.series(requests).method(&self.parts.method)
     }
 
     async fn serve(
@@ -242,6 +309,7 @@ impl Exchange<'_> {
             read_bytes: operation.body_read_bytes,
         };
         let bytes = body::read(body, limits).await?;
+        trace.bytes_in = Some(bytes.len() as u64);
         if body_type.is_none() && !bytes.is_empty() {
             return Err(self.unsupported(&operation.accepts));
         }
@@ -260,7 +328,7 @@ impl Exchange<'_> {
             .random(&random_below)
             .data("request", &request)
             .data("security", &security);
-        match self.act(endpoint, &context).await {
+        match self.act(endpoint, &context, trace).await {
             Ok(result) => {
                 let action = Value::from(Map::from_iter([("result".to_owned(), result.into())]));
                 let context = context.clone().data("action", &action);
@@ -283,7 +351,49 @@ impl Exchange<'_> {
     }
 
     /// Runs the action within the limit of its API version.
-    async fn act(&self, endpoint: &Endpoint, context: &Context<'_>) -> Result<Map, ActionError> {
+    async fn act(
+        &self,
+        endpoint: &Endpoint,
+        context: &Context<'_>,
+        trace: &mut Trace,
+    ) -> Result<Map, ActionError> {
+        let operation = &*endpoint.operation;
+        let series = self.series(endpoint);
+        let measured = match operation.action {
+            Action::WampCall(_) => Some(series.call()),
+            Action::WampPublish(_) => Some(series.publish()),
+            Action::None | Action::Static { .. } => None,
+        };
+        let Some(measured) = measured else {
+            return self.act_within_limit(endpoint, context).await;
+        };
+        let began = Instant::now();
+        trace.acting = Some(Acting::Since(began));
+        let outcome = self.act_within_limit(endpoint, context).await;
+        trace.acting = Some(Acting::Took(began.elapsed()));
+        match &outcome {
+            Ok(_) => measured.answered(),
+            Err(ActionError::Template(_)) => measured.failed(Outcome::Unsent, "", true),
+            Err(ActionError::Failed(failure)) => {
+                let status_codes = &operation.version.status_codes;
+                let is_declared = failure.own || status_codes.contains_key(&failure.error_uri);
+                let outcome = match failure.reach() {
+                    Reach::Answered => Outcome::Error,
+                    Reach::Timeout => Outcome::Timeout,
+                    Reach::Lost => Outcome::Lost,
+                    Reach::Unsent => Outcome::Unsent,
+                };
+                measured.failed(outcome, &failure.error_uri, is_declared);
+            }
+        }
+        outcome
+    }
+
+    async fn act_within_limit(
+        &self,
+        endpoint: &Endpoint,
+        context: &Context<'_>,
+    ) -> Result<Map, ActionError> {
         let _permit = match &endpoint.in_flight {
             Some(limit) => Some(limit.try_acquire().map_err(|_| {
                 Failure::bad_gateway("This API has as many actions in flight as it may.")
@@ -379,7 +489,7 @@ impl Exchange<'_> {
             let any = found.endpoints().next();
             return self.refuse(Refusal::NoRoute, any.map(|any| (any, found)), trace);
         };
-        trace.endpoint = Some(endpoint.clone());
+        self.enter(endpoint, trace);
         let template = match &endpoint.operation.response {
             Shape::Shaped {
                 on_result,

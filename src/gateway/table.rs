@@ -129,6 +129,13 @@ impl<T: Default> Node<T> {
 }
 
 impl<T> Node<T> {
+    /// Shows `see` every content.
+    fn visit<'t>(&'t self, see: &mut dyn FnMut(&'t T)) {
+        self.here.iter().chain(&self.rest).for_each(&mut *see);
+        let below = self.literals.values().chain(self.variable.as_deref());
+        below.for_each(|node| node.visit(see));
+    }
+
     fn is_leaf(&self) -> bool {
         self.literals.is_empty() && self.variable.is_none() && self.rest.is_none()
     }
@@ -204,6 +211,16 @@ impl RouteTable {
     /// Returns how many routes there are, one for each method of each expanded pattern.
     pub fn len(&self) -> usize {
         self.routes
+    }
+
+    /// Returns what serves the routes, each at least once.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let mut places = Vec::new();
+        self.any_host.visit(&mut |place| places.push(place));
+        self.hosts
+            .visit(&mut |paths| paths.visit(&mut |place| places.push(place)));
+        let routes = places.into_iter().flat_map(|place| &place.routes);
+        routes.map(|route| &route.endpoint)
     }
 
     /// Returns whether there is no route at all.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 2026-11-21T11:17:12.120Z  INFO listening on 127.0.0.1:18080
-//! 2026-11-21T11:17:13.402Z  INFO GET /market/hat 200 in 2.31 ms request.id=0193... route.path=/market/:name ...
+//! 2026-11-21T11:17:13.402Z  INFO GET /market/hat 200 in 2.31 ms request_id=0193... route=/market/:name ...
 //! ```
 //!
 //! A message can be read alone; fields repeat what is in it for those who search. In text, what the
@@ -209,7 +209,10 @@ fn write_json(
     line.insert("ts".to_owned(), Value::Text(time));
     let level = metadata.level().as_str().to_ascii_lowercase();
     line.insert("level".to_owned(), Value::Text(level));
-    line.insert("message".to_owned(), Value::Text(fields.message));
+    // The fields of an access line say all that there is to say.
+    if metadata.target() != ACCESS {
+        line.insert("message".to_owned(), Value::Text(fields.message));
+    }
     line.insert("target".to_owned(), Value::from(metadata.target()));
     if !spans.is_empty() {
         line.insert("span".to_owned(), Value::from(spans));
@@ -381,18 +384,20 @@ mod tests {
     fn one_request() {
         telemetry::access(&Access {
             request_id: "r1",
-            method: "GET",
-            path: "/market/hat",
-            route: Some("/market/:name"),
+            realm: Some("com.example.market"),
             api: Some("market"),
             version: None,
-            realm: Some("com.example.market"),
+            route: Some("/market/:name"),
+            method: "GET",
+            path: "/market/hat",
             status: 404,
             error_uri: Some("bondy.error.not_found"),
-            duration: Duration::from_micros(2314),
             bytes_in: None,
             bytes_out: Some(120),
-            client: "127.0.0.1:5000",
+            duration: Duration::from_micros(2314),
+            backend: Some(Duration::from_micros(2000)),
+            client_ip: "127.0.0.1".parse().unwrap(),
+            user_agent: Some("curl/8 (\"x\"\n)"),
         });
     }
 
@@ -400,9 +405,9 @@ mod tests {
     fn an_access_line_for_people_says_nothing_twice() {
         assert_eq!(
             logged(Format::Text, "info", true, one_request),
-            " INFO GET /market/hat 404 in 2.314 ms request.id=r1 route.path=/market/:name \
-             api.id=market realm.uri=com.example.market error.uri=bondy.error.not_found \
-             bytes_out=120 client=127.0.0.1:5000"
+            " INFO GET /market/hat 404 in 2.314 ms request_id=r1 realm=com.example.market \
+             api=market route=/market/:name error_uri=bondy.error.not_found bytes_out=120 \
+             duration_backend_ms=2.0 client_ip=127.0.0.1 ua=\"curl/8 (\\\"x\\\"\\n)\""
         );
     }
 
@@ -411,12 +416,12 @@ mod tests {
         assert_eq!(
             logged(Format::Json, "info", true, one_request),
             concat!(
-                r#","level":"info","message":"GET /market/hat 404 in 2.314 ms","#,
-                r#""target":"wampgate::access","request.id":"r1","method":"GET","#,
-                r#""path":"/market/hat","route.path":"/market/:name","api.id":"market","#,
-                r#""realm.uri":"com.example.market","status":404,"#,
-                r#""error.uri":"bondy.error.not_found","duration_ms":2.314,"bytes_out":120,"#,
-                r#""client":"127.0.0.1:5000"}"#
+                r#","level":"info","target":"wampgate::access","request_id":"r1","#,
+                r#""realm":"com.example.market","api":"market","route":"/market/:name","#,
+                r#""method":"GET","path":"/market/hat","status":404,"#,
+                r#""error_uri":"bondy.error.not_found","bytes_out":120,"duration_ms":2.314,"#,
+                r#""duration_backend_ms":2.0,"client_ip":"127.0.0.1","#,
+                r#""ua":"curl/8 (\"x\"\n)"}"#
             )
         );
     }

@@ -36,7 +36,7 @@ fn a_scrape_in_both_formats() {
     series.method(&Method::GET).begin();
     metrics.collect(|scrape| {
         scrape.counter("a", "Counted.", Unit::Bytes, |samples| {
-            samples.put(&[], 3_u64)
+            samples.put(&[], 3_u64);
         });
         scrape.info("b", "Told.", &[("name", "x\"y\n\\z")]);
         scrape.gauge("c", "Never seen.", Unit::None, |_| {});
