@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Installs the real WAMP peers that tests talk to and prints the folder they are in.
 
-The folder has `bin/python` (with autobahn), `bin/crossbar`, `bin/xconn-router`, `bin/nats-server`
-and `node_modules/` (fox-wamp, wampy, autobahn). It is links only: each kind of peer lives in a
-folder of its own, named by a hash of its pins, so that new pins for one kind leave the others as
-they are. All of them are outside the tree, below `WAMPGATE_CACHE`, else the user's cache folder,
-and are installed once: a second run asks nobody and only prints the folder. Runs may overlap: one
-installs a kind, the others wait for it.
+The folder has `bin/python` (with autobahn), `bin/crossbar`, `bin/xconn-router`, `bin/nats-server`,
+`bin/promtool` and `node_modules/` (fox-wamp, wampy, autobahn). It is links only: each kind of peer
+lives in a folder of its own, named by a hash of its pins, so that new pins for one kind leave the
+others as they are. All of them are outside the tree, below `WAMPGATE_CACHE`, else the user's cache
+folder, and are installed once: a second run asks nobody and only prints the folder. Runs may
+overlap: one installs a kind, the others wait for it.
 
 Programs of Debian are taken as they are found on this machine. Those that are not there are fetched
 with `apt-get download`, which needs no rights, and only unpacked. Where that cannot be done, they
@@ -39,7 +39,7 @@ XCONN = "0.1.0"
 NODE = 20
 # Program, and the package that has it. Not pinned: Debian keeps one version of a package, and a pin
 # would break with the next. The package's file name, which has the version, stays in its folder.
-DEBIAN = [("nats-server", "nats-server")]
+DEBIAN = [("nats-server", "nats-server"), ("promtool", "prometheus")]
 MACHINE = platform.machine()
 
 
