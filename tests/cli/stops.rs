@@ -270,7 +270,10 @@ fn what_does_not_end_in_time_is_canceled_before_the_goodbye() {
     assert!(slow.rest().is_empty());
     let (status, output) = serve.running.ended();
     assert_eq!(status.code(), Some(0), "{output}");
-    assert!(output.contains("at the end of the drain time: 1"), "{output}");
+    assert!(
+        output.contains("at the end of the drain time: 1"),
+        "{output}"
+    );
     assert!(output.contains("GET /slow 499 in"), "{output}");
 }
 
