@@ -4,7 +4,8 @@
 //! start   pools, then the table, then the listener: the first request finds all of it
 //! SIGTERM not ready any more, while requests are still served for `min_drain`: until whoever
 //!         sends them has noticed
-//! stop    listener (no new requests, those in flight finish or are canceled), then pools (GOODBYE)
+//! stop    listener (no new requests, those in flight finish or are canceled), then pools (GOODBYE),
+//!         then the admin API
 //! ```
 //!
 //! Ctrl-C, which a person sends, stops without the time between. The service manager hears of each
@@ -36,7 +37,10 @@ use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
 use crate::wamp::pool::Pools;
 
+mod administration;
 pub mod notify;
+
+pub use administration::AdminPlan;
 
 /// What a gateway is made of.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// Who is told that it has started, and that it stops.
     pub manager: ServiceManager,
+    /// How the admin API is served, if it is.
+    pub admin: Option<AdminPlan>,
 }
 
 /// A gateway that runs. [`App::stop`] is the orderly end; dropping it cuts everything off.
@@ -58,6 +64,7 @@ pub struct Plan {
 pub struct App {
     gateway: Arc<Gateway>,
     serving: Serving,
+    admin: Option<Serving>,
     lifecycle: Lifecycle,
     manager: ServiceManager,
     /// How long `stop` may take, with all that belongs to it.
@@ -85,6 +92,7 @@ impl Plan {
             realms: realms.collect(),
             routes,
             manager: ServiceManager::default(),
+            admin: None,
         }
     }
 }
@@ -123,8 +131,12 @@ impl App {
     ///
     /// [`BindError`] for an address that cannot be had; then nothing runs.
     pub async fn start(plan: Plan) -> Result<Self, BindError> {
-        let longest_stop = plan.listener.drain_timeout + POOL_DRAIN + LEAVE;
+        let longest_stop = plan.listener.drain_timeout + POOL_DRAIN + LEAVE + administration::DRAIN;
         let listener = Listener::bind(plan.listener).await?;
+        let admin = match plan.admin {
+            Some(plan) => Some(administration::Bound::new(plan).await?),
+            None => None,
+        };
         let pools = Pools::default();
         for (realm, config) in plan.realms {
             pools.start(&realm, config);
@@ -144,10 +156,12 @@ impl App {
             tasks.spawn(watchdog);
         }
         let lifecycle = Lifecycle::default();
+        let admin = admin.map(|admin| admin.serve(&gateway, &lifecycle));
         lifecycle.advance(Stage::Serving);
         Ok(Self {
             gateway,
             serving,
+            admin,
             lifecycle,
             manager: plan.manager,
             longest_stop,
@@ -168,6 +182,11 @@ impl App {
     /// Returns the addresses that are listened on, in the order of the configuration.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         self.serving.local_addrs()
+    }
+
+    /// Returns the address of the admin API, if it is served.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        administration::address(self.admin.as_ref())
     }
 
     /// Returns what all requests share: the live table and the pools.
@@ -211,6 +230,10 @@ impl App {
         // A request that was cut has given its call up, and that is written before the GOODBYE.
         tracing::info!("leaving the routers");
         self.gateway.pools.drain(POOL_DRAIN).await;
+        // Last, so that it could be asked until now why the gateway is not ready.
+        if let Some(admin) = self.admin {
+            admin.drain().await;
+        }
         drained
     }
 }

@@ -16,6 +16,7 @@ mod settings;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::admin;
 use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
 use crate::gateway::peer::Network;
@@ -34,6 +35,8 @@ pub struct Config {
     pub http: listener::Config,
     /// The networks whose word on a request's client is believed.
     pub trusted_proxies: Vec<Network>,
+    /// The admin API.
+    pub admin: admin::Config,
     /// What realms use that have no `router` of their own.
     pub router: Router,
     /// Where uploaded specs and realms are kept.

@@ -21,6 +21,7 @@ pub mod catalog;
 pub mod action;
 pub mod devrouter;
 pub mod gateway;
+pub mod admin;
 pub mod config;
 pub mod app;
 pub mod demo;

@@ -62,7 +62,7 @@ const HOMES: &[(&str, &str)] = &[
     ("tokio_rustls", "wamp/transport"),
     ("rustls_native_certs", "wamp/transport"),
     ("socket2", "wamp/transport"),
-    ("ring", "wamp/auth store/record"),
+    ("ring", "wamp/auth store/record admin/token"),
     ("redb", "store"),
     ("axum", "listener gateway admin security/oauth2 problem"),
     ("hyper", "listener"),

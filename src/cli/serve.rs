@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::run::on_runtime;
 use super::{Outcome, Outside, settings};
 use crate::app::notify::ServiceManager;
-use crate::app::{self, App, Plan, StopSignal, StopSignals};
+use crate::app::{self, AdminPlan, App, Plan, StopSignal, StopSignals};
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, Override, Router};
 use crate::devrouter::{self, DevRouterConfig};
@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Address to listen on, may be repeated [default: 127.0.0.1:18080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
+    /// Address of the admin API [default: 127.0.0.1:18081]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
     /// URL of the WAMP router, may be repeated
     #[arg(long, value_name = "URL")]
     router: Vec<String>,
@@ -63,6 +66,7 @@ impl Args {
         let list = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
         let all = [
             ("--listen", "http.listen", list(&self.listen)),
+            ("--admin", "admin.listen", self.admin.clone()),
             ("--router", "router.urls", list(&self.router)),
             ("--specs", "specs.dir", self.specs.clone()),
             ("--realms", "realms.dir", self.realms.clone()),
@@ -134,6 +138,7 @@ async fn serve(
         }
     };
     let app = App::start(Plan {
+        admin: Some(AdminPlan::new(config)?),
         manager: ServiceManager::find(&|name| outside.variable(name), std::process::id()),
         ..Plan::new(catalog, config, &sessions)
     })

@@ -35,6 +35,17 @@ pub(super) fn print(config: &Config) -> String {
                 ("drain_timeout", show_duration(http.drain_timeout).into()),
             ]),
         ),
+        (
+            "admin",
+            table([
+                ("listen", config.admin.listen.as_str().into()),
+                (
+                    "token_file",
+                    config.admin.token_file.to_string_lossy().into(),
+                ),
+                ("allow_remote", config.admin.allow_remote.into()),
+            ]),
+        ),
         ("router", router.into()),
         ("store", table([("url", config.store.to_string().into())])),
         ("specs", dir(&config.specs_dir)),

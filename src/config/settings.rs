@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Config, EMBEDDED_LISTEN, Log, LogLevel, Router};
+use crate::admin;
 use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::{Document, Node, ObjectReader};
 use crate::gateway::peer::Network;
@@ -57,6 +58,9 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("http.max_connections", Kind::Number),
     ("http.min_drain", Kind::Text),
     ("http.drain_timeout", Kind::Text),
+    ("admin.listen", Kind::Text),
+    ("admin.token_file", Kind::Text),
+    ("admin.allow_remote", Kind::Bool),
     ("router.urls", Kind::List),
     ("router.serializers", Kind::List),
     ("router.batched", Kind::Bool),
@@ -93,10 +97,14 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
 }
 
 /// Tables that are documented and come with a later version.
-const LATER: &[&str] = &["https", "admin", "telemetry"];
+const LATER: &[&str] = &["https", "telemetry"];
 
 pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> Config {
     let mut config = Config {
+        admin: admin::Config {
+            token_file: folder.join(admin::Config::default().token_file),
+            ..admin::Config::default()
+        },
         store: store::Url::File(folder.join("data")),
         specs_dir: folder.join("specs"),
         realms_dir: folder.join("realms"),
@@ -113,6 +121,10 @@ pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> C
     if let Some(http) = root.object("http") {
         read_http(&http, &mut config);
         http.finish();
+    }
+    if let Some(admin) = root.object("admin") {
+        read_admin(&admin, &mut config.admin);
+        admin.finish();
     }
     if let Some(router) = root.object("router") {
         config.router = read_router(&router);
@@ -186,6 +198,30 @@ fn read_http(reader: &ObjectReader<'_>, config: &mut Config) {
         &mut http.max_connections,
         connections.and_then(|count| usize::try_from(count).ok()),
     );
+}
+
+fn read_admin(reader: &ObjectReader<'_>, admin: &mut admin::Config) {
+    set(&mut admin.allow_remote, reader.bool("allow_remote"));
+    set(&mut admin.token_file, reader.path("token_file"));
+    let Some(text) = reader.text("listen") else {
+        return;
+    };
+    let Some(node) = reader.get("listen") else {
+        return;
+    };
+    let Some(listen) = address(reader, node, text) else {
+        return;
+    };
+    let host = listen.rsplit_once(':').map_or("", |(host, _)| host);
+    if !admin.allow_remote && !admin::is_this_machine(host) {
+        let location = reader.document().location(node.id);
+        let message = "the admin API is for this machine only: `listen` is beyond loopback";
+        let finding = Diagnostic::error(Code::BadValue, location, message);
+        let hint = "`admin.allow_remote = true` allows it; there is no TLS yet, so let only a \
+                    trusted network reach it";
+        reader.push(finding.with_hint(hint));
+    }
+    admin.listen = listen;
 }
 
 /// The same members as in a realm, but that `urls` may be absent.

@@ -50,6 +50,11 @@ fn nothing_at_all_is_the_defaults() {
     min_drain = "10s"
     drain_timeout = "30s"
 
+    [admin]
+    listen = "127.0.0.1:18081"
+    token_file = "data/admin.token"
+    allow_remote = false
+
     [router] # no `urls`: the embedded router, on ws://127.0.0.1:8080/ws
     serializers = ["msgpack", "cbor", "json"]
     batched = false
@@ -162,7 +167,7 @@ fn every_finding_comes_at_once_and_names_its_origin() {
                 proxy_protocol = 'required'\ntrusted_proxies = ['10.0.0.0/8', '10.0.0.0/33']\n\
                 [router]\nurls = ['unix:router.sock', 'http://router']\nserializers = []\n\
                 auth = { method = 'scramm', authid = 'a', secret = 'hush' }\n\
-                [admin]\nlisten = '127.0.0.1:18081'\n[log]\nlevel = 'inof'\n";
+                [https]\nlisten = '127.0.0.1:18443'\n[log]\nlevel = 'inof'\n";
     let environment = [
         ("WAMPGATE_HTTP__MAX_CONNECTIONS", "many"),
         ("WAMPGATE_HTTP__LISTN", "127.0.0.1:1"),
@@ -227,10 +232,10 @@ fn every_finding_comes_at_once_and_names_its_origin() {
     10 | auth = { method = 'scramm', authid = 'a', secret = ****** }
        |                   ^^^^^^^^ did you mean `scram`?
 
-    error[D012]: `[admin]` is not built yet
-      --> conf/wampgate.toml:11:1 at /admin
+    error[D012]: `[https]` is not built yet
+      --> conf/wampgate.toml:11:1 at /https
        |
-    11 | [admin]
+    11 | [https]
        | ^^^^^^^ it comes with a later version; remove it
 
     error[D008]: `level`: expected `off` or `error` or `warn` or `info` or `debug` or `trace`
@@ -407,4 +412,33 @@ fn mistakes_in_tls_are_found() {
      3 | tls = { certificate = 'c' }
        | ^^^
     ");
+}
+
+#[test]
+fn the_admin_api_leaves_this_machine_only_where_that_is_said() {
+    for listen in ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.3.2.1:0"] {
+        let config = load(&format!("[admin]\nlisten = '{listen}'"), &[], &[]).unwrap();
+        assert_eq!(config.admin.listen, listen);
+        assert_eq!(config.admin.token_file, Path::new("conf/data/admin.token"));
+    }
+    for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "gateway.example:1"] {
+        let file = format!("[admin]\nlisten = '{listen}'\ntoken_file = 'token'");
+        let findings = load(&file, &[], &[]).unwrap_err();
+        assert!(
+            findings.contains("`listen` is beyond loopback"),
+            "{findings}"
+        );
+        assert!(
+            findings.contains("`admin.allow_remote = true`"),
+            "{findings}"
+        );
+        let config = load(&file, &[("WAMPGATE_ADMIN__ALLOW_REMOTE", "true")], &[]).unwrap();
+        assert_eq!(config.admin.listen, listen);
+        assert_eq!(config.admin.token_file, Path::new("conf/token"));
+        // What was printed can be read again.
+        load(&config.to_toml(), &[], &[]).unwrap();
+    }
+    let flags = [flag("--admin", "admin.listen", "0.0.0.0:1")];
+    let findings = load("", &[], &flags).unwrap_err();
+    assert!(findings.contains("--> --admin"), "{findings}");
 }

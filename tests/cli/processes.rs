@@ -32,6 +32,8 @@ impl Running {
         }
         let mut child = command
             .env_remove("WAMPGATE_PEERS")
+            // Several run at once.
+            .env("WAMPGATE_ADMIN__LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

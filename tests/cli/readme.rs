@@ -85,7 +85,8 @@ fn what_it_says_to_try_works_as_written() {
         let mut command = shell_command(&line.replace("http://127.0.0.1:18080", base), root);
         command
             .env("WAMPGATE_ROUTER__URLS", &url)
-            .env("WAMPGATE_HTTP__LISTEN", "127.0.0.1:0");
+            .env("WAMPGATE_HTTP__LISTEN", "127.0.0.1:0")
+            .env("WAMPGATE_ADMIN__TOKEN_FILE", elsewhere.path().join("token"));
         command
     };
     let mut serve = Running::spawn(&mut command("exec wampgate serve --log-format text", ""));

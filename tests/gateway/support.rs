@@ -108,6 +108,7 @@ pub(crate) fn plan(spec: &str, endpoint: Endpoint) -> Plan {
         realms: vec![(uri(REALM), session_config(endpoint))],
         routes: routes(spec),
         manager: ServiceManager::default(),
+        admin: None,
     }
 }
 

@@ -252,6 +252,7 @@ impl Side {
                 .collect(),
             routes: catalog().routes(),
             manager: ServiceManager::default(),
+            admin: None,
         };
         let app = App::start(plan).await.unwrap();
         for realm in REALMS {

@@ -217,6 +217,7 @@ impl Cell {
             realms: vec![(uri(realm), sessions(url))],
             routes: catalog(realm).routes(),
             manager: ServiceManager::default(),
+            admin: None,
         };
         let app = App::start(plan).await.unwrap();
         let pool = app.gateway().pools.get(realm).expect("the realm is in use");

@@ -43,6 +43,18 @@ pub enum PoolState {
     Draining,
 }
 
+impl PoolState {
+    /// Returns the name that status pages and metrics use.
+    pub fn name(self) -> &'static str {
+        match self {
+            PoolState::Ready => "ready",
+            PoolState::Degraded => "degraded",
+            PoolState::Down => "down",
+            PoolState::Draining => "draining",
+        }
+    }
+}
+
 /// The state of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SessionState {

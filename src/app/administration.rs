@@ -1,0 +1,100 @@
+//! The admin API as a part of the program: its listener, its token, and what it acts on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin::token::{Token, TokenError};
+use crate::admin::{self, Admin};
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::listener::{self, BindError, Listener, Serving};
+use crate::telemetry::lifecycle::{Lifecycle, Stage};
+use crate::wamp::pool::PoolState;
+
+/// How the admin API is served.
+#[derive(Debug)]
+pub struct AdminPlan {
+    /// Where and how it listens.
+    pub listener: listener::Config,
+    /// What a client has to know.
+    pub token: Token,
+    /// Whether others than this machine may be served.
+    pub allow_remote: bool,
+}
+
+/// Longest wait for admin requests at the end: a change takes a few seconds at most.
+pub(super) const DRAIN: Duration = Duration::from_secs(6);
+
+impl AdminPlan {
+    /// Plans what `config` says: the limits are those of the gateway's own listener. Reads the file
+    /// of the token, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`] where there is no token to be had.
+    pub fn new(config: &Config) -> Result<Self, TokenError> {
+        Ok(Self {
+            listener: listener::Config {
+                listen: vec![config.admin.listen.clone()],
+                min_drain: Duration::ZERO,
+                drain_timeout: DRAIN,
+                ..config.http.clone()
+            },
+            token: Token::at(&config.admin.token_file)?,
+            allow_remote: config.admin.allow_remote,
+        })
+    }
+}
+
+/// An admin API that listens and does not serve yet.
+#[derive(Debug)]
+pub(super) struct Bound {
+    listener: Listener,
+    plan: AdminPlan,
+}
+
+impl Bound {
+    pub(super) async fn new(mut plan: AdminPlan) -> Result<Self, BindError> {
+        let config = std::mem::take(&mut plan.listener);
+        let listener = Listener::bind(config).await?;
+        Ok(Self { listener, plan })
+    }
+
+    pub(super) fn serve(self, gateway: &Arc<Gateway>, lifecycle: &Lifecycle) -> Serving {
+        let admin = Admin {
+            token: self.plan.token,
+            allow_remote: self.plan.allow_remote,
+            pools: gateway.pools.clone(),
+            readiness: Box::new(readiness(gateway.clone(), lifecycle.clone())),
+        };
+        let serving = self.listener.serve(&admin::service(admin));
+        for address in serving.local_addrs() {
+            tracing::info!(
+                admin.address = %address,
+                "serving the admin API at http://{address}"
+            );
+        }
+        serving
+    }
+}
+
+/// Why the gateway should get no requests.
+fn readiness(gateway: Arc<Gateway>, lifecycle: Lifecycle) -> impl Fn() -> Vec<String> {
+    move || {
+        let mut reasons = Vec::new();
+        match lifecycle.stage() {
+            Stage::Serving => {}
+            stage => reasons.push(format!("the gateway is {}", stage.name())),
+        }
+        let pools = gateway.pools.status();
+        let down = pools.iter().filter(|pool| pool.state == PoolState::Down);
+        reasons.extend(down.map(|pool| format!("realm {} has no session", pool.realm)));
+        reasons
+    }
+}
+
+/// Returns the address of the admin API, if it is served.
+pub(super) fn address(serving: Option<&Serving>) -> Option<SocketAddr> {
+    serving?.local_addrs().first().copied()
+}
