@@ -1,8 +1,14 @@
-//! Specs and realms together: a set of files to the routes and realms that they stand for.
+//! Specs and realms together: a set of texts to the routes and realms that they stand for.
 //!
 //! The commands that look at files (`check`, `routes`) and the gateway that serves them load alike,
 //! here. A file is told to be a spec or a realm by its keys, so that any folder will do.
-//! Nothing here connects, listens or watches.
+//! Nothing here connects, listens or watches. Read `catalog/installed.rs` next, for what a gateway
+//! serves while its texts change.
+
+pub mod installed;
+mod realms;
+mod resolve;
+mod specs;
 
 use std::fs;
 use std::io;
@@ -113,7 +119,7 @@ impl Catalog {
             }
         }
         let compares_realms = !realms.is_empty();
-        Catalog::assemble(&specs, &realms, compares_realms, others, sources)
+        Catalog::assemble(specs, &realms, compares_realms, others, sources)
     }
 
     /// Loads files of which it is known what they are: the gateway's two folders. A spec whose realm
@@ -133,11 +139,11 @@ impl Catalog {
         let spec_documents = parse_all(specs);
         let realm_documents = parse_all(realms);
         let sources = [realms, specs].concat();
-        Catalog::assemble(&spec_documents, &realm_documents, true, others, &sources)
+        Catalog::assemble(spec_documents, &realm_documents, true, others, &sources)
     }
 
     fn assemble(
-        specs: &[Document],
+        specs: Vec<Document>,
         realms: &[Document],
         compares_realms: bool,
         others: Vec<Diagnostic>,
@@ -147,19 +153,17 @@ impl Catalog {
         let refused: Vec<&Uri> = realms.iter().flat_map(|loaded| &loaded.refused).collect();
         // One that is refused is configured all the same: what is wrong is there, not in the spec.
         let good = realms.iter().flat_map(|loaded| &loaded.realms);
-        let known: Vec<String> = good
+        let known: Vec<Uri> = good
             .map(|realm| &realm.uri)
             .chain(refused.iter().copied())
-            .map(Uri::to_string)
+            .cloned()
             .collect();
         let mut specs = spec::load(specs, compares_realms.then_some(known.as_slice()));
         for spec in &mut specs {
             if let Some((realm, location)) = spec.realm.clone()
                 && refused.contains(&&realm)
             {
-                let message = format!("realm `{realm}` is refused, so nothing here is served");
-                let finding = Diagnostic::error(Code::UnknownRealm, location, message);
-                spec.refuse(finding.with_hint("see the findings about the realm"));
+                spec.refuse(refused_realm(&realm, location));
             }
         }
         Catalog {
@@ -200,22 +204,38 @@ impl Catalog {
     }
 }
 
+/// Returns the finding about a spec whose realm is refused.
+fn refused_realm(realm: &Uri, location: Location) -> Diagnostic {
+    let message = format!("realm `{realm}` is refused, so nothing here is served");
+    let finding = Diagnostic::error(Code::UnknownRealm, location, message);
+    finding.with_hint("see the findings about the realm")
+}
+
 fn parse(
     source: &SourceText,
     environment: &dyn Fn(&str) -> Option<String>,
     others: &mut Vec<Diagnostic>,
 ) -> Option<Document> {
-    match Document::parse_json(Some(&source.name), &source.text) {
-        Ok(mut document) => {
-            let findings = document.substitute(environment);
-            document.note(findings);
-            Some(document)
-        }
-        Err(findings) => {
-            others.extend(findings);
-            None
-        }
-    }
+    let parsed = parse_text(&source.name, &source.text, environment);
+    parsed.map_err(|findings| others.extend(findings)).ok()
+}
+
+/// Parses the text of a file, in which `${NAME}` stands for a variable.
+fn parse_text(
+    name: &str,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Document, Vec<Diagnostic>> {
+    let mut document = Document::parse_json(Some(name), text)?;
+    let findings = document.substitute(environment);
+    document.note(findings);
+    Ok(document)
+}
+
+/// Parses a text that was uploaded. It is not the operator's, so it is not to see the environment:
+/// `${NAME}` stays as it is.
+fn parse_stored(name: &str, text: &str) -> Result<Document, Vec<Diagnostic>> {
+    Document::parse_json(Some(name), text)
 }
 
 /// Makes the finding about a file of which [`kind_of`] cannot tell what it is.

@@ -116,6 +116,8 @@ codes! {
     NotBuilt = "D012",
     /// A file that is neither an API spec nor a realm.
     UnknownDocument = "D013",
+    /// A stored document whose `id` or `uri` is not the one that it is stored under.
+    OtherName = "D014",
 
     /// A tag `{{` or a quote in it is not closed.
     Unclosed = "M101",

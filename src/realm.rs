@@ -7,6 +7,6 @@ mod object;
 mod router;
 mod user;
 
-pub use object::{LoadedRealms, Realm, load};
+pub use object::{LoadedRealms, ReadRealm, Realm, duplicate, load, read};
 pub use router::{read_router, show_duration, show_router};
 pub use user::User;

@@ -32,15 +32,130 @@ use std::sync::Arc;
 use crate::diagnostic::{Code, Diagnostic, Findings, Location};
 use crate::document::Document;
 use crate::uri::Uri;
+use compile::Compiled;
+use conflict::Claim;
 
+pub use conflict::{Holders, Holding, Shape};
 pub use inherit::ALIASES;
 pub use route::{
     Action, HostPattern, MAX_RETRIES, OnError, OnResult, Operation, PathPattern, Response, Route,
     Schemes, Segment, Version, WampAction,
 };
 
-/// What became of one document.
+/// A document compiled by itself: what it is beside others is not known yet. [`Holders`] tells.
 #[derive(Debug)]
+pub struct CompiledSpec {
+    document: Document,
+    compiled: Compiled,
+    routes: Arc<[Route]>,
+    findings: Vec<Diagnostic>,
+}
+
+impl CompiledSpec {
+    /// Compiles a document. Its [notes](Document::notes) are among the findings.
+    pub fn new(document: Document) -> Self {
+        let findings = Findings::new();
+        findings.extend(document.notes().iter().cloned());
+        let mut compiled = compile::compile(&document, &findings);
+        findings.extend(conflict::within(&document, &compiled.claims));
+        if findings.errors() > 0 {
+            compiled.routes.clear();
+            compiled.versions.clear();
+        }
+        Self {
+            document,
+            routes: std::mem::take(&mut compiled.routes).into(),
+            compiled,
+            findings: findings.into_list(),
+        }
+    }
+
+    /// Returns whether there is an error in the document itself.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(Diagnostic::is_error)
+    }
+
+    /// Returns the API's `id`, if it can be read.
+    pub fn id(&self) -> Option<&str> {
+        self.compiled.id.as_ref().map(|(_, id)| id.as_str())
+    }
+
+    /// Returns the API's realm, if it can be read.
+    pub fn realm(&self) -> Option<&Uri> {
+        self.compiled.realm.as_ref().map(|(_, realm)| realm)
+    }
+
+    /// Returns the routes of the active versions; none if there is an error.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Returns the document.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Returns the API's `id` and where it stands.
+    pub fn id_and_place(&self) -> Option<(Location, &str)> {
+        let (at, id) = self.compiled.id.as_ref()?;
+        Some((self.document.location(*at), id))
+    }
+
+    /// Returns the finding about a realm that is none of `known`, if it is none.
+    pub fn unknown_realm<'k>(
+        &self,
+        known: impl IntoIterator<Item = &'k Uri> + Clone,
+    ) -> Option<Diagnostic> {
+        let (at, realm) = self.compiled.realm.as_ref()?;
+        if known.clone().into_iter().any(|known| known == realm) {
+            return None;
+        }
+        let message = format!("realm `{realm}` is not configured");
+        let location = self.document.location(*at);
+        let finding = Diagnostic::error(Code::UnknownRealm, location, message);
+        Some(finding.with_nearest(realm.as_str(), known.into_iter().map(Uri::as_str)))
+    }
+
+    /// Returns all that was found: in the document itself, and `others` about it, in the order of
+    /// their places.
+    pub fn findings_and(&self, others: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let findings = Findings::new();
+        findings.extend(self.findings.iter().cloned());
+        findings.extend(others);
+        findings.into_sorted()
+    }
+
+    /// Returns the document as it is beside others, which have led to `others`.
+    pub fn loaded(&self, others: Vec<Diagnostic>) -> LoadedSpec {
+        let realm = self.compiled.realm.clone();
+        let mut spec = LoadedSpec {
+            file: self.document.file().map(str::to_owned),
+            id: self.id().map(str::to_owned),
+            realm: realm.map(|(at, uri)| (uri, self.document.location(at))),
+            versions: self.compiled.versions.clone(),
+            routes: self.routes.clone(),
+            findings: self.findings_and(others),
+        };
+        if spec.is_rejected() {
+            spec.clear();
+        }
+        spec
+    }
+
+    /// Returns what it needs for itself alone: its id and its routes.
+    pub fn holdings(&self) -> impl Iterator<Item = Holding<'_>> {
+        let shapes = self.claims().iter().flat_map(|claim| &claim.shapes);
+        let id = self.id().map(Holding::Id);
+        id.into_iter().chain(shapes.map(Holding::Route))
+    }
+
+    fn claims(&self) -> &[Claim] {
+        &self.compiled.claims
+    }
+}
+
+/// What became of one document.
+#[derive(Debug, Clone)]
 pub struct LoadedSpec {
     /// The file's name, as the document has it.
     pub file: Option<String>,
@@ -51,7 +166,7 @@ pub struct LoadedSpec {
     /// Every version, active or not; none if there is an error.
     pub versions: Vec<Arc<Version>>,
     /// Every route of the active versions; none if there is an error.
-    pub routes: Vec<Route>,
+    pub routes: Arc<[Route]>,
     /// Errors and warnings, in the order of their places.
     pub findings: Vec<Diagnostic>,
 }
@@ -65,8 +180,12 @@ impl LoadedSpec {
     /// Refuses the spec for what is wrong elsewhere.
     pub fn refuse(&mut self, finding: Diagnostic) {
         self.findings.push(finding);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.versions.clear();
-        self.routes.clear();
+        self.routes = Arc::default();
     }
 }
 
@@ -75,68 +194,22 @@ impl LoadedSpec {
 ///
 /// Where two specs cannot both be served (the same `id`, the same route), the later one is refused,
 /// and one that has errors of its own before one that has none.
-pub fn load(documents: &[Document], realms: Option<&[String]>) -> Vec<LoadedSpec> {
-    let mut specs = Vec::new();
-    let mut all_findings = Vec::new();
-    let mut claims = Vec::new();
-    let mut ids = Vec::new();
-    for document in documents {
-        let findings = Findings::new();
-        findings.extend(document.notes().iter().cloned());
-        let mut compiled = compile::compile(document, realms, &findings);
-        let is_rejected = findings.errors() > 0;
-        ids.push((is_rejected, compiled.id.clone()));
-        claims.push(std::mem::take(&mut compiled.claims));
-        specs.push(compiled);
-        all_findings.push(findings);
-    }
-
+pub fn load(documents: Vec<Document>, realms: Option<&[Uri]>) -> Vec<LoadedSpec> {
+    let specs: Vec<CompiledSpec> = documents.into_iter().map(CompiledSpec::new).collect();
+    let unknown: Vec<Option<Diagnostic>> = specs
+        .iter()
+        .map(|spec| spec.unknown_realm(realms?))
+        .collect();
     // The good ones first: a broken spec must not push a good one out.
-    let mut order: Vec<usize> = (0..documents.len()).collect();
-    order.sort_by_key(|index| ids[*index].0);
-    let mut claimed = Vec::new();
-    for index in &order {
-        claimed.push(conflict::Claims {
-            document: &documents[*index],
-            claims: std::mem::take(&mut claims[*index]),
-        });
+    let mut order: Vec<usize> = (0..specs.len()).collect();
+    order.sort_by_key(|index| specs[*index].has_errors() || unknown[*index].is_some());
+    let mut holders = Holders::default();
+    let mut others: Vec<Vec<Diagnostic>> = Vec::new();
+    others.extend(unknown.into_iter().map(|it| it.into_iter().collect()));
+    for index in order {
+        others[index].extend(holders.conflicts(index, &specs[index]));
+        holders.take_what_is_free(index, &specs[index]);
     }
-    for (position, finding) in conflict::find(&claimed) {
-        all_findings[order[position]].push(finding);
-    }
-    for (position, index) in order.iter().enumerate() {
-        let Some((at, id)) = &ids[*index].1 else {
-            continue;
-        };
-        let same = |other: &&usize| matches!(&ids[**other].1, Some((_, other)) if other == id);
-        if let Some(first) = order[..position].iter().find(same) {
-            let place = &documents[*first];
-            let other = ids[*first].1.as_ref().map(|(at, _)| place.location(*at));
-            let other = other.unwrap_or_default();
-            let message = format!("an API with the id `{id}` is there already, at {other}");
-            let location = documents[*index].location(*at);
-            let finding = Diagnostic::error(Code::DuplicateApi, location, message);
-            all_findings[*index].push(finding);
-        }
-    }
-
-    let loaded = specs.into_iter().zip(all_findings).zip(documents);
-    loaded
-        .map(|((compiled, findings), document)| {
-            let realm = compiled.realm;
-            let mut spec = LoadedSpec {
-                file: document.file().map(str::to_owned),
-                id: compiled.id.map(|(_, id)| id),
-                realm: realm.map(|(at, uri)| (uri, document.location(at))),
-                versions: compiled.versions,
-                routes: compiled.routes,
-                findings: findings.into_sorted(),
-            };
-            if spec.is_rejected() {
-                spec.versions.clear();
-                spec.routes.clear();
-            }
-            spec
-        })
-        .collect()
+    let specs = specs.iter().zip(others);
+    specs.map(|(spec, others)| spec.loaded(others)).collect()
 }

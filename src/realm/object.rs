@@ -12,7 +12,7 @@ use super::read_router;
 use super::user::{User, read_users};
 
 /// A realm that is configured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Realm {
     /// Its URI.
     pub uri: Uri,
@@ -25,7 +25,7 @@ pub struct Realm {
 }
 
 /// What became of one document.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LoadedRealms {
     /// The file's name, as the document has it.
     pub file: Option<String>,
@@ -65,42 +65,95 @@ pub(super) enum Neutral {
     DefaultMethods,
 }
 
+/// A realm as its document has it; what it is beside others is not known yet.
+#[derive(Debug)]
+pub struct ReadRealm {
+    /// Its URI and where that stands, if it can be read.
+    pub uri: Option<(Uri, Location)>,
+    /// The realm; none if there is an error.
+    pub realm: Option<Realm>,
+    /// Its own part of the document's text.
+    pub text: String,
+    /// JSON Pointer to it in the document.
+    pub pointer: String,
+    /// Errors and warnings about it.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Reads the realms of a document: one object, or a list of them. Each has its findings, those of the
+/// document's [notes](Document::notes) that are about it among them; what is left of the notes is
+/// returned beside.
+pub fn read(document: &Document) -> (Vec<ReadRealm>, Vec<Diagnostic>) {
+    let mut notes = document.notes().to_vec();
+    let nodes = match &document.root().kind {
+        NodeKind::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(document.root()),
+    };
+    let mut known: Vec<(Uri, Location)> = Vec::new();
+    let read = |node: &Node| {
+        let pointer = document.pointer(node.id);
+        let findings = Findings::new();
+        findings.extend(notes.extract_if(.., |note| is_inside(&pointer, note)));
+        let mut realm = read_realm(document, node, &findings);
+        let uri = realm
+            .as_ref()
+            .map(|(realm, location)| (realm.uri.clone(), location.clone()));
+        if let Some((uri, location)) = &uri {
+            match known.iter().find(|(known, _)| known == uri) {
+                Some((_, first)) => findings.push(duplicate(uri, location.clone(), first)),
+                None => known.push((uri.clone(), location.clone())),
+            }
+        }
+        if findings.errors() > 0 {
+            realm = None;
+        }
+        ReadRealm {
+            uri,
+            realm: realm.map(|(realm, _)| realm),
+            text: document.text_of(node.id).to_owned(),
+            pointer,
+            findings: findings.into_sorted(),
+        }
+    };
+    let realms = nodes.iter().map(read).collect();
+    (realms, notes)
+}
+
+/// Returns the finding about a realm that is there already, at `first`.
+pub fn duplicate(uri: &Uri, location: Location, first: &Location) -> Diagnostic {
+    let message = format!("realm `{uri}` is there already, at {first}");
+    Diagnostic::error(Code::DuplicateRealm, location, message)
+}
+
 /// Reads realms. Of two with the same URI the later is refused; a realm with an error is left out,
 /// the others of its document are not.
 pub fn load(documents: &[Document]) -> Vec<LoadedRealms> {
     let mut known: Vec<(Uri, Location)> = Vec::new();
-    let read = |document: &Document| {
+    let mut load = |document: &Document| {
         let all = Findings::new();
-        all.extend(document.notes().iter().cloned());
-        let nodes = match &document.root().kind {
-            NodeKind::List(items) => items.as_slice(),
-            _ => std::slice::from_ref(document.root()),
-        };
         let mut realms = Vec::new();
         let mut refused = Vec::new();
-        for node in nodes {
-            let findings = Findings::new();
-            let realm = read_realm(document, node, &findings);
-            let is_incomplete = has_noted_error(document, node);
-            if let Some((realm, location)) = realm {
-                match known.iter().find(|(uri, _)| *uri == realm.uri) {
-                    Some((_, first)) => {
-                        let message = format!("realm `{}` is there already, at {first}", realm.uri);
-                        let code = Code::DuplicateRealm;
-                        findings.push(Diagnostic::error(code, location, message));
-                    }
-                    None => {
-                        known.push((realm.uri.clone(), location));
-                        if findings.errors() == 0 && !is_incomplete {
-                            realms.push(realm);
-                        } else {
-                            refused.push(realm.uri);
-                        }
-                    }
+        let (read, notes) = read(document);
+        all.extend(notes);
+        let mut here = Vec::new();
+        for realm in read {
+            all.extend(realm.findings);
+            let Some((uri, location)) = realm.uri else {
+                continue;
+            };
+            if let Some((_, first)) = known.iter().find(|(known, _)| *known == uri) {
+                all.push(duplicate(&uri, location, first));
+                continue;
+            }
+            if here.iter().all(|(known, _)| *known != uri) {
+                here.push((uri.clone(), location));
+                match realm.realm {
+                    Some(realm) => realms.push(realm),
+                    None => refused.push(uri),
                 }
             }
-            all.extend(findings.into_list());
         }
+        known.append(&mut here);
         LoadedRealms {
             file: document.file().map(str::to_owned),
             realms,
@@ -108,19 +161,13 @@ pub fn load(documents: &[Document]) -> Vec<LoadedRealms> {
             findings: all.into_sorted(),
         }
     };
-    documents.iter().map(read).collect()
+    documents.iter().map(&mut load).collect()
 }
 
-/// Returns whether something in this realm was found wrong before it was read: a name that the
-/// environment does not have.
-fn has_noted_error(document: &Document, node: &Node) -> bool {
-    let realm = document.pointer(node.id);
-    let is_inside = |pointer: &str| {
-        let rest = pointer.strip_prefix(&realm);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let mut notes = document.notes().iter();
-    notes.any(|note| note.is_error() && is_inside(&note.location.pointer))
+/// Returns whether a finding is about the value at `pointer` or something in it.
+fn is_inside(pointer: &str, finding: &Diagnostic) -> bool {
+    let rest = finding.location.pointer.strip_prefix(pointer);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn read_realm(document: &Document, node: &Node, findings: &Findings) -> Option<(Realm, Location)> {

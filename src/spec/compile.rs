@@ -17,7 +17,7 @@ use crate::uri::Uri;
 use crate::value::{Map, Value};
 use crate::wamp::options;
 
-use super::conflict::Claim;
+use super::conflict::{self, Claim};
 use super::inherit::Inherited;
 use super::item::{At, Fields, Given, Item, Reading};
 use super::model::{self, ApiSpec, Inheritable, PathSpec, VersionSpec};
@@ -40,25 +40,13 @@ pub(super) struct Compiled {
 }
 
 /// Compiles one document.
-pub(super) fn compile(
-    document: &Document,
-    realms: Option<&[String]>,
-    findings: &Findings,
-) -> Compiled {
+pub(super) fn compile(document: &Document, findings: &Findings) -> Compiled {
     let mut compiled = Compiled::default();
     let Some(api) = model::read(document, findings) else {
         return compiled;
     };
     compiled.realm = api.realm.as_ref().map(|(node, uri)| (node.id, uri.clone()));
     compiled.id = api.id.map(|(node, id)| (node.id, id.to_owned()));
-    if let (Some((node, realm)), Some(realms)) = (&api.realm, realms)
-        && !realms.iter().any(|known| known == realm.as_str())
-    {
-        let message = format!("realm `{realm}` is not configured");
-        let finding = Diagnostic::error(Code::UnknownRealm, document.location(node.id), message);
-        let known = realms.iter().map(String::as_str);
-        findings.push(finding.with_nearest(realm.as_str(), known));
-    }
     let reading = Reading::new(document, findings);
     if api.versions.is_empty() {
         // Nothing uses what the API hands down: a mistake in it is still a mistake.
@@ -180,9 +168,7 @@ impl PathCompiler<'_, '_> {
                 continue;
             }
             compiled.claims.push(Claim {
-                hosts: hosts.clone(),
-                paths: paths.clone(),
-                method: method.clone(),
+                shapes: conflict::shapes(hosts, paths, method),
                 at: node.id,
                 name: format!(
                     "{} {pattern} of `{}` {}",

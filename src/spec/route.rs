@@ -16,7 +16,7 @@ use crate::uri::Uri;
 use crate::value::Map;
 
 /// One operation at one pattern of host and path, brackets expanded.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Which hosts it serves.
     pub host: HostPattern,
@@ -101,7 +101,7 @@ impl PathPattern {
 }
 
 /// What is the same for all operations of one API version.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Version {
     /// The API's `id`.
     pub api_id: String,
@@ -126,7 +126,7 @@ pub struct Version {
 }
 
 /// What a route does, evaluated as far as the spec alone allows.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Operation {
     /// The API version that it belongs to.
     pub version: Arc<Version>,
@@ -179,7 +179,7 @@ impl Schemes {
 }
 
 /// What an operation does.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Action {
     /// `{}`: nothing; `options` is answered by the gateway.
     None,
@@ -200,7 +200,7 @@ pub enum Action {
 pub const MAX_RETRIES: u32 = 100;
 
 /// A WAMP call or publish.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct WampAction {
     /// The procedure or topic; a valid URI when literal.
     pub uri: Template,
@@ -221,7 +221,7 @@ pub struct WampAction {
 }
 
 /// How an outcome becomes an answer.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "one for each operation, and nearly always the large one"
@@ -239,7 +239,7 @@ pub enum Response {
 }
 
 /// The answer to a success.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct OnResult {
     /// Headers; absent: the operation's.
     pub headers: Option<Template>,
@@ -252,7 +252,7 @@ pub struct OnResult {
 }
 
 /// The answer to a failure.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct OnError {
     /// Headers; absent: the operation's.
     pub headers: Option<Template>,

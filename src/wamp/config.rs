@@ -16,7 +16,7 @@ use crate::wamp::transport::address::Address;
 use crate::wamp::transport::{ConnectError, Transport};
 
 /// The `router` object of a realm, read and checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RouterConfig {
     /// Where the router listens; tried in order from a random start. Without any, no session is
     /// ever ready.
@@ -139,6 +139,24 @@ impl Endpoint {
         match self {
             Endpoint::Url(url) => Address::parse(url).is_ok_and(|address| address.is_secure()),
             Endpoint::InProcess { .. } => false,
+        }
+    }
+}
+
+/// The same URL, or the same way into this process.
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Endpoint::Url(a), Endpoint::Url(b)) => a == b,
+            (
+                Endpoint::InProcess { name, connect },
+                Endpoint::InProcess {
+                    name: other_name,
+                    connect: other_connect,
+                },
+            ) => name == other_name && Arc::ptr_eq(connect, other_connect),
+            (Endpoint::Url(_), Endpoint::InProcess { .. })
+            | (Endpoint::InProcess { .. }, Endpoint::Url(_)) => false,
         }
     }
 }

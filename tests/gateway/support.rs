@@ -115,12 +115,12 @@ pub(crate) fn plan(spec: &str, endpoint: Endpoint) -> Plan {
 /// Compiles a spec that must have no errors.
 pub(crate) fn routes(spec: &str) -> Vec<Route> {
     let document = Document::parse_json(Some("test.json"), spec).expect("JSON");
-    let realms = [REALM.to_owned(), "com.market.demo".to_owned()];
-    let mut loaded = spec::load(&[document], Some(&realms));
+    let realms = [uri(REALM), uri("com.market.demo")];
+    let mut loaded = spec::load(vec![document], Some(&realms));
     let loaded = loaded.remove(0);
     let findings: Vec<String> = loaded.findings.iter().map(|it| it.render(false)).collect();
     assert!(!loaded.is_rejected(), "{}", findings.join("\n"));
-    loaded.routes
+    loaded.routes.to_vec()
 }
 
 /// Sessions that come back quickly, so that tests of recovery are short.

@@ -14,6 +14,7 @@ use wampgate::diagnostic::Diagnostic;
 use wampgate::document::Document;
 use wampgate::mops::Template;
 use wampgate::spec::{self, Action, LoadedSpec, Operation, Response, Route};
+use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::Value;
 
 const REALMS: &[&str] = &["com.example.realm", "com.example.market", "com.market.demo"];
@@ -27,8 +28,9 @@ fn load_texts(texts: &[(&str, &str)]) -> Vec<LoadedSpec> {
         .iter()
         .map(|(name, text)| Document::parse_json(Some(name), text).unwrap())
         .collect();
-    let realms: Vec<String> = REALMS.iter().map(|realm| (*realm).to_owned()).collect();
-    spec::load(&documents, Some(&realms))
+    let realm = |realm: &&str| Uri::parse(realm, UriCheck::Loose).unwrap();
+    let realms: Vec<Uri> = REALMS.iter().map(realm).collect();
+    spec::load(documents, Some(&realms))
 }
 
 fn load(name: &str, text: &str) -> LoadedSpec {
@@ -43,7 +45,7 @@ fn outcome(spec: &LoadedSpec) -> String {
     if !spec.is_rejected() {
         out.push_str(&spec::listing::table(&spec.routes));
         let mut operations: Vec<&Operation> = Vec::new();
-        for route in &spec.routes {
+        for route in &*spec.routes {
             if !operations
                 .iter()
                 .any(|known| std::ptr::eq(*known, &*route.operation))
