@@ -6,6 +6,7 @@
 //! the cases anew: read the difference as carefully as code.
 
 mod clients;
+mod deploy;
 mod processes;
 mod readme;
 mod stops;
