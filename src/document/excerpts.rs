@@ -7,15 +7,17 @@ use crate::diagnostic::{Location, SourceId};
 const HIDDEN: &str = "\"***\"";
 
 impl Document {
-    /// Returns the text of one value, as it is written.
+    /// Returns the text of one value, as it is written; of the root, the whole text.
     pub fn text_of(&self, id: SourceId) -> &str {
         if let Some((layer, id)) = self.layer(id) {
             return layer.text_of(id);
         }
-        let range = &self.place(id).value;
-        self.text
-            .get(range.start as usize..range.end as usize)
-            .unwrap_or_default()
+        let place = self.place(id);
+        let range = place.value.start as usize..place.value.end as usize;
+        match place.step {
+            Step::Root => &self.text,
+            Step::Item(_) | Step::Member(..) => self.text.get(range).unwrap_or_default(),
+        }
     }
 
     /// Returns the text as it is written, but for secrets: `"***"` stands in their place, and in that of
@@ -88,6 +90,7 @@ mod tests {
         };
         assert_eq!(document.text_of(items[0].id), "{\"a\": 1.0e2}");
         assert_eq!(document.text_of(items[1].id), "\"\\u00fc\"");
+        assert_eq!(parse(" {} \n").text_of(SourceId(0)), " {} \n");
     }
 
     #[test]
