@@ -204,9 +204,7 @@ impl App {
         let min_drain = self.serving.min_drain();
         self.lifecycle.advance(Stage::Draining);
         self.manager.stopping(min_drain + self.longest_stop);
-        if !min_drain.is_zero() {
-            tracing::info!("not ready any more; accepting requests for another {min_drain:?}");
-        }
+        tracing::info!("not ready any more; accepting requests for another {min_drain:?}");
         self.serving.wind_down().await;
     }
 

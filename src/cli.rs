@@ -3,21 +3,32 @@
 //! Exit codes: 0 done, 1 findings or failure, 2 usage. What a command was asked for goes to
 //! standard output, everything else to standard error. Colour is for terminals only.
 
+mod answer;
+mod apply;
 mod call;
 mod check;
 mod completions;
+mod delete;
 mod demo;
+mod diff;
+mod difference;
 mod eval;
+mod get;
+mod list;
 mod program;
 mod publish;
+mod put;
 mod register;
+mod remote;
 mod router;
 mod routes;
 mod run;
 mod serve;
 mod session;
 mod settings;
+mod stored;
 mod subscribe;
+mod upload;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -38,9 +49,7 @@ const VERSION: &str = concat!(
 );
 
 /// Commands that are documented and come with a later version.
-const LATER: &[&str] = &[
-    "test", "apply", "get", "list", "delete", "diff", "openapi", "schema",
-];
+const LATER: &[&str] = &["test", "openapi", "schema"];
 
 /// Serves the procedures and topics of a WAMP router as REST endpoints.
 #[derive(Debug, Parser)]
@@ -49,6 +58,7 @@ const LATER: &[&str] = &[
   wampgate demo                         everything in one process, to look at
   wampgate check specs realms           find every mistake before it is served
   wampgate serve                        serve ./specs and ./realms
+  wampgate apply specs/market.json      put an API onto a gateway that runs
   wampgate eval 'Hello {{request.body.name |> uppercase}}' --context context.json")]
 struct Cli {
     #[command(subcommand)]
@@ -63,6 +73,11 @@ enum Command {
     Check(check::Args),
     Routes(routes::Args),
     Eval(eval::Args),
+    Apply(apply::Args),
+    Get(get::Args),
+    List(list::Args),
+    Delete(delete::Args),
+    Diff(diff::Args),
     Call(call::Args),
     Publish(publish::Args),
     Subscribe(subscribe::Args),
@@ -176,6 +191,11 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
         Command::Check(args) => check::run(&args, &outside),
         Command::Routes(args) => routes::run(&args, &outside),
         Command::Eval(args) => eval::run(&args, &outside),
+        Command::Apply(args) => apply::run(&args, &outside),
+        Command::Get(args) => get::run(&args, &outside),
+        Command::List(args) => list::run(&args, &outside),
+        Command::Delete(args) => delete::run(&args, &outside),
+        Command::Diff(args) => diff::run(&args, &outside),
         Command::Call(args) => call::run(args, &outside),
         Command::Publish(args) => publish::run(args, &outside),
         Command::Subscribe(args) => subscribe::run(&args, &outside),

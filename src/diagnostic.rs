@@ -467,17 +467,27 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-const BOLD: &str = "1";
-const RED: &str = "1;31";
-const YELLOW: &str = "1;33";
-const BLUE: &str = "1;34";
+/// The style of headings: a parameter of ECMA-48's SGR, as all of these are.
+pub const BOLD: &str = "1";
+/// The style of errors.
+pub const RED: &str = "1;31";
+/// The style of warnings.
+pub const YELLOW: &str = "1;33";
+/// The style of what is added.
+pub const GREEN: &str = "1;32";
+/// The style of what leads to a place.
+pub const BLUE: &str = "1;34";
 
-struct Paint {
-    colour: bool,
+/// Writes for a terminal, or for what is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint {
+    /// Whether it takes colour.
+    pub colour: bool,
 }
 
 impl Paint {
-    fn wrap(&self, style: &str, text: &str) -> String {
+    /// Returns the text in a style, and in none behind it.
+    pub fn wrap(&self, style: &str, text: &str) -> String {
         if self.colour {
             format!("\u{1b}[{style}m{text}\u{1b}[0m")
         } else {

@@ -4,25 +4,34 @@ use super::route::{Action, Route};
 use crate::mops::Template;
 use crate::value::{Map, Value};
 
-const COLUMNS: [&str; 8] = [
+/// The headings of [`table`].
+pub const COLUMNS: [&str; 8] = [
     "METHOD", "HOST", "PATH", "ACTION", "REALM", "SECURITY", "API", "VERSION",
 ];
 
 /// Returns a table with a heading, a line for each route, sorted by API, version, path and method;
 /// every line ends with a line break.
 pub fn table(routes: &[Route]) -> String {
-    let mut rows: Vec<[String; 8]> = sorted(routes).into_iter().map(row).collect();
-    rows.insert(0, COLUMNS.map(str::to_owned));
-    let mut widths = [0; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+    columns(&COLUMNS, sorted(routes).into_iter().map(row))
+}
+
+/// Returns rows in columns below their headings; every line ends with a line break.
+pub fn columns<const N: usize>(
+    headings: &[&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut lines = vec![headings.map(str::to_owned)];
+    lines.extend(rows);
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut table = String::new();
-    for row in &rows {
+    for cells in &lines {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in cells.iter().zip(widths) {
             line.push_str(&format!("{cell:width$}  "));
         }
         table.push_str(line.trim_end());

@@ -484,6 +484,3 @@ fn newest(database: &Database) -> Result<Newest, redb::Error> {
     }
     Ok((revision, found))
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,8 +5,8 @@
 //! `tests/cli/files`. After a change that is meant, `UPDATE_CASES=1 cargo test --test cli` writes
 //! the cases anew: read the difference as carefully as code.
 
+mod admin;
 mod clients;
-mod deploy;
 mod processes;
 mod readme;
 mod stops;
