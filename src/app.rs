@@ -204,7 +204,9 @@ impl App {
         let min_drain = self.serving.min_drain();
         self.lifecycle.advance(Stage::Draining);
         self.manager.stopping(min_drain + self.longest_stop);
-        tracing::info!("not ready any more; accepting requests for another {min_drain:?}");
+        if !min_drain.is_zero() {
+            tracing::info!("not ready any more; accepting requests for another {min_drain:?}");
+        }
         self.serving.wind_down().await;
     }
 

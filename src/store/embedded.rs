@@ -484,3 +484,6 @@ fn newest(database: &Database) -> Result<Newest, redb::Error> {
     }
     Ok((revision, found))
 }
+
+#[cfg(test)]
+mod tests;

@@ -203,11 +203,15 @@ fn a_program_answers_calls_and_its_failures_are_errors() {
             *com.a.own*) echo "{\"error\": \"com.a.error.sold_out\", \"args\": [\"lamp\"]}"; exit 1 ;;
             *com.a.dies*) echo lost; echo why >&2; exit 3 ;;
             *com.a.wide*) echo 18446744073709551616 ;;
-            *com.a.env*) env | grep -c WAMPGATE ;;
+            *com.a.env*) env | grep -c -e WAMPGATE -e NOTIFY_ -e WATCHDOG_ ;;
             *) kill -9 $$ ;;
         esac'"#;
     let mut command = world.command(program);
-    let mut callee = Running::spawn(command.env("WAMPGATE_SECRET", "s3cret"));
+    command.env("WAMPGATE_SECRET", "s3cret");
+    command
+        .env("NOTIFY_SOCKET", "/nowhere")
+        .env("WATCHDOG_USEC", "1000000");
+    let mut callee = Running::spawn(&mut command);
     callee.line("registered ");
 
     ok(&world.run("call com.a.text"), r#""plain text""#);
@@ -244,7 +248,8 @@ fn a_program_answers_calls_and_its_failures_are_errors() {
             r#""kwargs":{"exit_code":null,"stderr":""}"#,
         ),
         ("com.a.wide", "wamp.error.runtime_error", "beyond 64 bits"),
-        // What is the gateway's own, secrets perhaps, is not the program's: grep finds nothing.
+        // What is the gateway's own, secrets perhaps, is not the program's, nor is its manager: grep
+        // finds nothing.
         ("com.a.env", "wamp.error.runtime_error", r#""exit_code":1"#),
     ] {
         let said = world.run(&format!("call {procedure}"));

@@ -7,6 +7,7 @@
 
 mod admin;
 mod clients;
+mod deploy;
 mod processes;
 mod readme;
 mod stops;

@@ -80,13 +80,15 @@ fn what_it_says_to_try_works_as_written() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let elsewhere = tempfile::tempdir().unwrap();
     let (router, url) = router("127.0.0.1:0", elsewhere.path());
-    // As written, but for the ports.
+    let store = format!("file:{}", elsewhere.path().join("data").display());
+    // As written, but for the ports and for where it keeps things.
     let command = |line: &str, base: &str| {
         let mut command = shell_command(&line.replace("http://127.0.0.1:18080", base), root);
         command
             .env("WAMPGATE_ROUTER__URLS", &url)
             .env("WAMPGATE_HTTP__LISTEN", "127.0.0.1:0")
-            .env("WAMPGATE_ADMIN__TOKEN_FILE", elsewhere.path().join("token"));
+            .env("WAMPGATE_ADMIN__TOKEN_FILE", elsewhere.path().join("token"))
+            .env("WAMPGATE_STORE__URL", &store);
         command
     };
     let mut serve = Running::spawn(&mut command("exec wampgate serve --log-format text", ""));

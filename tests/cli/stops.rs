@@ -1,4 +1,4 @@
-//! How `serve` ends, and what its router, its clients and its service manager see of it.
+//! How `serve` starts and ends, and what its router, its clients and its service manager see of it.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -38,6 +38,7 @@ fn folder(config: &str) -> TempDir {
 struct Serve {
     running: Running,
     address: SocketAddr,
+    admin: SocketAddr,
     _folder: TempDir,
 }
 
@@ -61,20 +62,31 @@ impl Serve {
         command.env("WAMPGATE_HTTP__MIN_DRAIN", min_drain);
         change(&mut command);
         let mut running = Running::spawn(&mut command);
-        let line = running.line("serving HTTP at http://");
-        let (_, rest) = line.split_once("at http://").unwrap();
-        let address = rest.split_whitespace().next().unwrap().parse().unwrap();
+        let mut address = |announced: &str| {
+            let line = running.line(announced);
+            let (_, rest) = line.split_once("at http://").unwrap();
+            rest.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        let address_of_http = address("serving HTTP at http://");
+        let admin = address("serving the admin API at http://");
         Self {
             running,
-            address,
+            address: address_of_http,
+            admin,
             _folder: folder,
         }
     }
 
     fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Connection(stream)
+        Connection::to(self.address)
+    }
+
+    /// What the admin API says of readiness.
+    fn is_ready(&self) -> bool {
+        let head = Connection::to(self.admin).get("/readyz");
+        let is_ready = head.starts_with("http/1.1 204");
+        assert!(is_ready || head.starts_with("http/1.1 503"), "{head}");
+        is_ready
     }
 }
 
@@ -82,8 +94,14 @@ impl Serve {
 struct Connection(TcpStream);
 
 impl Connection {
+    fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(stream)
+    }
+
     fn send(&mut self, path: &str) {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         self.0.write_all(request.as_bytes()).unwrap();
     }
 
@@ -96,9 +114,11 @@ impl Connection {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap().to_lowercase();
-        let (_, length) = head.split_once("content-length: ").unwrap();
-        let length = length.lines().next().unwrap().parse().unwrap();
-        self.0.read_exact(&mut vec![0; length]).unwrap();
+        // A 204 has none.
+        if let Some((_, length)) = head.split_once("content-length: ") {
+            let length = length.lines().next().unwrap().parse().unwrap();
+            self.0.read_exact(&mut vec![0; length]).unwrap();
+        }
         head
     }
 
@@ -198,6 +218,31 @@ impl FakeRouter {
 }
 
 #[test]
+fn an_address_that_cannot_be_had_ends_it_and_the_manager_is_not_told_ready() {
+    let folder = folder("[router]\nurls = ['ws://127.0.0.1:1/ws']\n[log]\nformat = 'text'\n");
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    for (address, reason) in [
+        (taken.as_str(), "the address is in use by another process"),
+        ("192.0.2.1:0", "this machine has no such address"),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["serve", "--listen", address])
+            .current_dir(folder.path())
+            .env("NOTIFY_SOCKET", &path);
+        let (status, output) = Running::spawn(&mut command).ended();
+        assert_eq!(status.code(), Some(1), "{output}");
+        let expected = format!("error: cannot listen on {address}: {reason}");
+        assert!(output.contains(&expected), "{output}");
+    }
+    manager.set_nonblocking(true).unwrap();
+    assert!(manager.recv(&mut [0; 64]).is_err());
+}
+
+#[test]
 fn after_sigterm_requests_are_served_for_a_while_and_clients_sent_elsewhere() {
     let router = FakeRouter::start();
     let mut serve = Serve::start("min_drain = '1h'", &router.url);
@@ -207,9 +252,12 @@ fn after_sigterm_requests_are_served_for_a_while_and_clients_sent_elsewhere() {
     let mut slow = serve.connect();
     slow.send("/slow");
     let request = router.called();
+    // Its session is ready, so it is.
+    assert!(serve.is_ready());
 
     serve.running.signal("TERM");
     serve.running.line("accepting requests for another 3600s");
+    assert!(!serve.is_ready());
     let last = |head: String| {
         assert!(head.starts_with("http/1.1 200"), "{head}");
         assert!(head.contains("connection: close\r\n"), "{head}");
@@ -242,6 +290,8 @@ fn then_nobody_is_accepted_and_what_is_in_flight_is_answered() {
     assert!(idle.rest().is_empty());
     // Who stands in the kernel's queue at that moment is still taken.
     until(|| TcpStream::connect(serve.address).is_err().then_some(()));
+    // Who wants to know why can still ask.
+    assert!(!serve.is_ready());
 
     router.reply(json!([50, request, {}, ["done"]]));
     let head = slow.answer();
