@@ -8,6 +8,7 @@
 mod admin;
 mod clients;
 mod deploy;
+mod kills;
 mod processes;
 mod readme;
 mod stops;
