@@ -14,6 +14,7 @@ pub mod audit;
 mod exchange;
 mod guard;
 mod health;
+mod metrics;
 mod sessions;
 mod table;
 pub mod token;
@@ -28,6 +29,8 @@ use axum::body::Body;
 use http::{Request, Response};
 use tower::Service;
 
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
 use crate::wamp::pool::Pools;
 use token::Token;
 
@@ -64,9 +67,6 @@ pub fn is_this_machine(host: &str) -> bool {
     }
 }
 
-/// Tells why the gateway should get no requests now; nothing when it should.
-pub type Readiness = Box<dyn Fn() -> Vec<String> + Send + Sync>;
-
 /// What the admin API acts on and goes by.
 pub struct Admin {
     /// What a client has to know.
@@ -76,7 +76,9 @@ pub struct Admin {
     /// The WAMP sessions, by realm.
     pub pools: Pools,
     /// Whether the gateway should get requests.
-    pub readiness: Readiness,
+    pub health: Health,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for Admin {

@@ -32,12 +32,15 @@ use crate::gateway::{self, Gateway};
 use crate::listener::{self, BindError, Drained, Listener, Serving};
 use crate::realm::{self, Realm};
 use crate::spec::Route;
+use crate::telemetry::health::Health;
 use crate::telemetry::lifecycle::{Lifecycle, Stage};
 use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
 use crate::wamp::pool::Pools;
 
 mod administration;
+mod health;
+mod metrics;
 pub mod notify;
 
 pub use administration::AdminPlan;
@@ -66,6 +69,7 @@ pub struct App {
     serving: Serving,
     admin: Option<Serving>,
     lifecycle: Lifecycle,
+    health: Health,
     manager: ServiceManager,
     /// How long `stop` may take, with all that belongs to it.
     longest_stop: Duration,
@@ -156,13 +160,21 @@ impl App {
             tasks.spawn(watchdog);
         }
         let lifecycle = Lifecycle::default();
-        let admin = admin.map(|admin| admin.serve(&gateway, &lifecycle));
+        let health = Health::default();
+        health::check_lifecycle(&health, lifecycle.clone());
+        health::check_pools(&health, gateway.pools.clone());
+        let admin = admin.map(|admin| admin.serve(&gateway, &health));
+        let mut listeners = vec![("http", serving.connections().clone())];
+        listeners.extend(admin.as_ref().map(|it| ("admin", it.connections().clone())));
+        metrics::tell_of_listeners(&gateway.metrics, listeners);
+        metrics::tell_of_pools(&gateway.metrics, gateway.pools.clone());
         lifecycle.advance(Stage::Serving);
         Ok(Self {
             gateway,
             serving,
             admin,
             lifecycle,
+            health,
             manager: plan.manager,
             longest_stop,
             _tasks: tasks,
@@ -177,6 +189,11 @@ impl App {
     /// Returns the stage that the gateway is in; readiness goes by it.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
+    }
+
+    /// Returns whether it is ready, and what stands in the way.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Returns the addresses that are listened on, in the order of the configuration.

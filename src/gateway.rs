@@ -37,7 +37,7 @@ pub struct Gateway {
     /// Whose word on the client's address, scheme and host is believed.
     pub trusted_proxies: TrustedProxies,
     /// What is measured.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Gateway {

@@ -27,8 +27,11 @@ use tower::Service;
 
 pub mod body;
 mod connection;
+mod counts;
 
+use connection::Ending;
 pub use connection::Peer;
+pub use counts::{ConnectionCounts, Connections};
 
 /// What a listener is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,9 +194,11 @@ impl Listener {
         let slots = Arc::new(Semaphore::new(
             self.config.max_connections.min(Semaphore::MAX_PERMITS),
         ));
+        let counts = Connections::new(self.config.max_connections);
         let mut loops = JoinSet::new();
         for socket in self.sockets {
             let accepting = Accepting {
+                counts: counts.clone(),
                 socket,
                 limits: connection::Limits {
                     header_timeout: self.config.header_timeout,
@@ -209,6 +214,7 @@ impl Listener {
             loops,
             phase,
             local_addrs: self.local_addrs,
+            counts,
             min_drain: self.config.min_drain,
             drain_timeout: self.config.drain_timeout,
         }
@@ -272,6 +278,7 @@ pub struct Serving {
     loops: JoinSet<Drained>,
     phase: watch::Sender<Phase>,
     local_addrs: Vec<SocketAddr>,
+    counts: Connections,
     min_drain: Duration,
     drain_timeout: Duration,
 }
@@ -289,6 +296,11 @@ impl Serving {
     /// Returns the addresses that are listened on.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// Returns the counts of its connections, over all addresses.
+    pub fn connections(&self) -> &Connections {
+        &self.counts
     }
 
     /// Returns how long [`Serving::wind_down`] takes.
@@ -354,6 +366,7 @@ struct Accepting {
     slots: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
     connections: JoinSet<()>,
+    counts: Connections,
 }
 
 /// How long a drain goes on accepting: enough to hear of everybody who stands in the queue.
@@ -384,6 +397,7 @@ impl Accepting {
                     Err(error) if is_about_one_client(&error) => {}
                     Err(error) => {
                         failures += 1;
+                        self.counts.not_accepted();
                         tracing::error!(%error, "cannot accept connections; trying again");
                     }
                 },
@@ -446,8 +460,12 @@ impl Accepting {
         let service = service.clone();
         let limits = self.limits;
         let phase = self.phase.clone();
+        let open = self.counts.open();
         self.connections.spawn(async move {
-            connection::serve(stream, peer, service, limits, phase).await;
+            match connection::serve(stream, peer, service, limits, phase).await {
+                Ending::Closed => {}
+                Ending::TooSlow => open.too_slow(),
+            }
             drop(slot);
         });
     }

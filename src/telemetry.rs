@@ -11,6 +11,7 @@ use std::time::Duration;
 use tracing::Span;
 use uuid::Uuid;
 
+pub mod health;
 pub mod lifecycle;
 pub mod logs;
 pub mod metrics;

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tower::ServiceExt;
@@ -108,6 +108,8 @@ pub(super) struct Exchange {
     pub(super) admin: Arc<Admin>,
     /// What the path's variables stand for, decoded.
     params: Vec<(String, String)>,
+    query: Vec<(&'static str, String)>,
+    pub(super) headers: HeaderMap,
     /// What the answer is to be written as; none where the client takes neither.
     wanted: Option<&'static str>,
 }
@@ -139,7 +141,7 @@ impl Exchange {
         let params = params.iter();
         let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let params = params.collect();
-        query(parts.uri.query().unwrap_or_default(), row.query)?;
+        let query = query(parts.uri.query().unwrap_or_default(), row.query)?;
         let wanted = negotiate::accept(&parts.headers, &TYPES);
         let wanted = TYPES.into_iter().find(|known| wanted == Some(known));
         if !parts.method.is_safe() && wanted.is_none() {
@@ -149,6 +151,8 @@ impl Exchange {
         Ok(Self {
             admin,
             params,
+            query,
+            headers: parts.headers.clone(),
             wanted,
         })
     }
@@ -157,6 +161,12 @@ impl Exchange {
     pub(super) fn param(&self, name: &str) -> &str {
         let found = self.params.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
+    }
+
+    /// Returns whether the query has a switch: `?name` or `?name=true`.
+    pub(super) fn asks(&self, name: &str) -> bool {
+        let mut found = self.query.iter().filter(|(known, _)| *known == name);
+        found.any(|(_, value)| matches!(&**value, "" | "true"))
     }
 
     /// Answers with a body of the type that the client wants.

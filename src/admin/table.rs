@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, Request, StatusCode};
 
 use super::exchange::{self, Exchange};
-use super::{Admin, health, sessions};
+use super::{Admin, health, metrics, sessions};
 use crate::problem::Problem;
 
 /// What a handler comes to.
@@ -35,8 +35,9 @@ pub(super) fn rows() -> Vec<Row> {
     let mut table = Table::default();
     table.get("/ping", &[], health::alive);
     table.get("/livez", &[], health::alive);
-    table.get("/ready", &[], health::ready);
-    table.get("/readyz", &[], health::ready);
+    table.get("/ready", &["verbose"], health::ready);
+    table.get("/readyz", &["verbose"], health::ready);
+    table.get("/metrics", &[], metrics::scrape);
     table.get("/realms/{uri}/router", &[], sessions::status);
     table.rows
 }

@@ -1,7 +1,6 @@
 //! The admin API as a part of the program: its listener, its token, and what it acts on.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::token::{Token, TokenError};
@@ -9,8 +8,7 @@ use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::listener::{self, BindError, Listener, Serving};
-use crate::telemetry::lifecycle::{Lifecycle, Stage};
-use crate::wamp::pool::PoolState;
+use crate::telemetry::health::Health;
 
 /// How the admin API is served.
 #[derive(Debug)]
@@ -61,12 +59,13 @@ impl Bound {
         Ok(Self { listener, plan })
     }
 
-    pub(super) fn serve(self, gateway: &Arc<Gateway>, lifecycle: &Lifecycle) -> Serving {
+    pub(super) fn serve(self, gateway: &Gateway, health: &Health) -> Serving {
         let admin = Admin {
             token: self.plan.token,
             allow_remote: self.plan.allow_remote,
             pools: gateway.pools.clone(),
-            readiness: Box::new(readiness(gateway.clone(), lifecycle.clone())),
+            health: health.clone(),
+            metrics: gateway.metrics.clone(),
         };
         let serving = self.listener.serve(&admin::service(admin));
         for address in serving.local_addrs() {
@@ -76,21 +75,6 @@ impl Bound {
             );
         }
         serving
-    }
-}
-
-/// Why the gateway should get no requests.
-fn readiness(gateway: Arc<Gateway>, lifecycle: Lifecycle) -> impl Fn() -> Vec<String> {
-    move || {
-        let mut reasons = Vec::new();
-        match lifecycle.stage() {
-            Stage::Serving => {}
-            stage => reasons.push(format!("the gateway is {}", stage.name())),
-        }
-        let pools = gateway.pools.status();
-        let down = pools.iter().filter(|pool| pool.state == PoolState::Down);
-        reasons.extend(down.map(|pool| format!("realm {} has no session", pool.realm)));
-        reasons
     }
 }
 

@@ -69,6 +69,15 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long a connection that has not said anything yet may still begin when a drain starts.
 const LAST_CHANCE: Duration = Duration::from_millis(250);
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// In an orderly way, by the client's going, or because nobody needed it any more.
+    Closed,
+    /// The client was cut: it sent no head, or did not read its answer, for too long.
+    TooSlow,
+}
+
 /// Serves `stream` until one side ends it or a limit does.
 pub(super) async fn serve<I, S>(
     stream: I,
@@ -76,7 +85,8 @@ pub(super) async fn serve<I, S>(
     service: S,
     limits: Limits,
     mut phase: watch::Receiver<listener::Phase>,
-) where
+) -> Ending
+where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
         + Clone
@@ -133,13 +143,18 @@ pub(super) async fn serve<I, S>(
                 if let Err(error) = ended {
                     tracing::debug!(%error, client = %peer.remote, "a connection ended in an error");
                 }
-                return;
+                return Ending::Closed;
             }
             event = poll_fn(|cx| clock.poll(cx)) => match event {
                 Event::LastRequest => connection.as_mut().graceful_shutdown(),
                 Event::Expired(phase) => {
                     tracing::debug!(?phase, client = %peer.remote, "a connection took too long");
-                    return;
+                    return match phase {
+                        Phase::Fresh | Phase::Head | Phase::Busy | Phase::Writing => {
+                            Ending::TooSlow
+                        }
+                        Phase::Idle | Phase::Lingering => Ending::Closed,
+                    };
                 }
             },
         }

@@ -239,6 +239,14 @@ async fn half_a_head_is_cut_after_the_header_timeout() {
     let mut client = Client::connect(&serving).await;
     client.send("GET / HTTP/1.1\r\nhost:").await;
     assert_after(client.until_closed().await.1, HEADER_TIMEOUT);
+    let counts = serving.connections().counts();
+    let ConnectionCounts {
+        open,
+        accepted,
+        too_slow,
+        ..
+    } = counts;
+    assert_eq!((open, accepted, too_slow), (0, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -530,8 +538,21 @@ async fn beyond_the_most_connections_clients_wait_for_a_place() {
     third.send(GET).await;
     let waited = tokio::time::timeout(Duration::from_secs(1), third.0.readable()).await;
     assert!(waited.is_err());
+    let expected = ConnectionCounts {
+        max: 2,
+        open: 2,
+        accepted: 2,
+        too_slow: 0,
+        not_accepted: 0,
+    };
+    assert_eq!(serving.connections().counts(), expected);
     drop(first);
     assert_eq!(third.answer().await.2, "hello");
+    let expected = ConnectionCounts {
+        accepted: 3,
+        ..expected
+    };
+    assert_eq!(serving.connections().counts(), expected);
 }
 
 #[tokio::test(start_paused = true)]

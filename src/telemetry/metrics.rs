@@ -30,6 +30,7 @@ use prometheus_client::registry::{Registry, Unit as PrometheusUnit};
 pub use requests::{Acting, Finished, MAX_ERROR_URIS, MethodSeries, Outcome, Requests};
 pub use requests::{RouteLabels, RouteSeries};
 
+use super::sink;
 use histogram::Histogram;
 
 /// All that is measured. One for each gateway.
@@ -49,6 +50,14 @@ impl Default for Metrics {
         };
         let requests = metrics.requests.clone();
         metrics.collect(move |scrape| requests.collect(scrape));
+        metrics.collect(|scrape| {
+            scrape.counter(
+                "wampgate_log_lines_dropped",
+                "Log lines that were not read fast enough.",
+                Unit::None,
+                |samples| samples.put(&[], sink::dropped()),
+            );
+        });
         metrics.collect(process::collect);
         metrics
     }

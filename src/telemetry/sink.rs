@@ -7,6 +7,7 @@
 
 use std::io::{self, Write};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +17,15 @@ const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
 /// How long lines may gather before they are written: under load a hundred of them cost one write.
 const GATHER: Duration = Duration::from_millis(1);
+
+/// Lines of this process that were dropped. Not in [`Sink`], because logs are the process's and what
+/// tells this number does not know which sink they go to.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many lines of this process were dropped, since its start.
+pub(super) fn dropped() -> u64 {
+    DROPPED.load(Relaxed)
+}
 
 /// Where lines are put. Cheap to clone; each `write` is one line.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +83,7 @@ impl Write for Sink {
         let mut state = self.0.lock();
         if state.lines.len() + line.len() > MAX_BUFFERED_BYTES {
             state.dropped += 1;
+            DROPPED.fetch_add(1, Relaxed);
         } else {
             // Else the thread looks by itself: to wake it is a system call.
             let is_waiting = state.lines.is_empty() && !state.is_writing;
@@ -160,6 +171,7 @@ mod tests {
         for _ in 0..2 * MAX_BUFFERED_BYTES / line.len() {
             sink.write_all(&line).unwrap();
         }
+        assert!(dropped() >= (MAX_BUFFERED_BYTES / line.len()) as u64);
         {
             let state = sink.0.lock();
             assert_eq!(state.lines.len(), MAX_BUFFERED_BYTES);
