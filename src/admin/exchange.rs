@@ -163,10 +163,10 @@ impl Exchange {
         found.map_or("", |(_, value)| value)
     }
 
-    /// Returns whether the query has a switch: `?name` or `?name=true`.
+    /// Returns whether the query has a switch: `?name`, `?name=true` or `?name=1`.
     pub(super) fn asks(&self, name: &str) -> bool {
         let mut found = self.query.iter().filter(|(known, _)| *known == name);
-        found.any(|(_, value)| matches!(&**value, "" | "true"))
+        found.any(|(_, value)| matches!(&**value, "" | "true" | "1"))
     }
 
     /// Answers with a body of the type that the client wants.

@@ -1,6 +1,7 @@
 //! The admin API without sockets: requests in, answers out.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
@@ -10,6 +11,7 @@ use tower::{Service, ServiceExt};
 
 use super::token::Token;
 use super::{Admin, service};
+use crate::telemetry::health::{Finding, Health};
 use crate::uri::{Uri, UriCheck};
 use crate::value::Value;
 use crate::value::json::from_json;
@@ -60,7 +62,8 @@ impl Api {
             token: Token::fixed(TOKEN),
             allow_remote: false,
             pools: Pools::default(),
-            readiness: Box::new(Vec::new),
+            health: Health::default(),
+            metrics: Arc::default(),
         };
         change(&mut admin);
         Self(BoxCloneSyncService::new(service(admin)))
@@ -96,9 +99,20 @@ impl Api {
 
 #[tokio::test]
 async fn health_is_told_to_everybody() {
-    let reasons = ["realm com.a has no session".to_owned()];
-    let api = Api::new(|_| {});
-    let down = Api::new(|admin| admin.readiness = Box::new(move || reasons.to_vec()));
+    let api = Api::new(|admin| {
+        admin
+            .health
+            .check(|| vec![Finding::degraded("realm com.b", "1 of 2 sessions is down.")]);
+    });
+    let down = Api::new(|admin| {
+        admin.health.check(|| {
+            vec![
+                Finding::ok("lifecycle"),
+                Finding::failing("realm com.a", "No session is up."),
+                Finding::degraded("realm com.b", "1 of 2 sessions is down."),
+            ]
+        });
+    });
     let ask = |path: &str| {
         let request = Request::get(path).header("host", "localhost");
         request.body(Body::empty()).unwrap()
@@ -122,9 +136,53 @@ async fn health_is_told_to_everybody() {
     assert!(!reply.header("retry-after").is_empty());
     let body = reply.json().to_string();
     assert!(
-        body.contains(r#""reasons":["realm com.a has no session"]"#),
+        body.contains(r#""reasons":["realm com.a: No session is up."]"#),
         "{body}"
     );
+
+    let reply = api.send(ask("/readyz?verbose")).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.json().to_string(),
+        r#"{"state":"degraded","checks":[{"check":"realm com.b","state":"degraded","reason":"1 of 2 sessions is down."}]}"#
+    );
+    let reply = down.send(ask("/ready?verbose=true")).await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(
+        reply.json().to_string(),
+        concat!(
+            r#"{"state":"failing","checks":[{"check":"lifecycle","state":"ok"},"#,
+            r#"{"check":"realm com.a","state":"failing","reason":"No session is up."},"#,
+            r#"{"check":"realm com.b","state":"degraded","reason":"1 of 2 sessions is down."}]}"#
+        )
+    );
+}
+
+#[tokio::test]
+async fn metrics_are_what_the_scraper_asks_for() {
+    let api = Api::new(|_| {});
+    let prometheus = "text/plain; version=0.0.4; charset=utf-8";
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for (accept, expected) in [
+        ("*/*", prometheus),
+        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", prometheus),
+        // What Prometheus 2 sends.
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;\
+             q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            openmetrics,
+        ),
+        ("image/png", prometheus),
+    ] {
+        let reply = api
+            .ask(Method::GET, "/metrics", &[("accept", accept)])
+            .await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("content-type"), expected, "{accept}");
+        let text = String::from_utf8(reply.body).unwrap();
+        assert_eq!(text.ends_with("# EOF\n"), expected == openmetrics);
+        assert!(text.contains("wampgate_build_info{"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ fn requests(scrape: &mut Scrape<'_>, all: &[PoolStatus]) {
         |samples| {
             sums(samples, all, |pool| {
                 of_sessions(pool, |it| it.in_flight as u64)
-            })
+            });
         },
     );
     scrape.gauge(
@@ -141,7 +141,7 @@ fn requests(scrape: &mut Scrape<'_>, all: &[PoolStatus]) {
         |samples| {
             sums(samples, all, |pool| {
                 of_sessions(pool, |it| it.pending as u64)
-            })
+            });
         },
     );
     scrape.counter(
