@@ -9,6 +9,7 @@ mod http;
 mod logs;
 mod marketplace;
 mod methods;
+mod metrics;
 mod quirks;
 mod recovery;
 mod responses;
