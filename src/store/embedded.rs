@@ -13,6 +13,7 @@
 //! another on threads that may block. A file that fails (a full disk, say) is opened anew before it
 //! is used again, which also tells whether the last write was done.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
@@ -130,8 +131,14 @@ impl Embedded {
 
     /// Makes an empty store that is gone with the process.
     pub fn in_memory() -> Self {
-        let source = || {
+        let is_made = Cell::new(false);
+        let source = move || {
             let path = PathBuf::from("(in memory)");
+            // It has failed, as memory does not, and what was in it is not to be forgotten quietly.
+            if is_made.replace(true) {
+                let reason = "memory is not opened twice".to_owned();
+                return Err(OpenError::Damaged { path, reason });
+            }
             let database = file::initialize(InMemoryBackend::new(), FORMAT);
             let database = database.map_err(|error| OpenError::redb(&path, error))?;
             Ok((database, Contents::default()))

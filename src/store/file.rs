@@ -6,9 +6,8 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition};
@@ -186,20 +185,9 @@ fn open_existing(path: &Path, file: File, format: u64) -> Result<Database, OpenE
             path.display()
         );
     }
-    let said = AtomicBool::new(false);
-    let name = path.to_owned();
-    let mut builder = builder();
-    builder.set_repair_callback(move |_| {
-        if !said.swap(true, Ordering::Relaxed) {
-            tracing::info!(
-                store.file = %name.display(),
-                "the store {} was not closed: checking it",
-                name.display()
-            );
-        }
-    });
+    let was_closed = was_closed(&file).map_err(OpenError::io(path))?;
     let backend = FileBackend::new(file).map_err(|error| OpenError::redb(path, error.into()))?;
-    let opened = builder.create_with_backend(backend);
+    let opened = builder().create_with_backend(backend);
     let database = opened.map_err(|error| OpenError::redb(path, error.into()))?;
     let found = format_of(&database).map_err(|error| match error {
         redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } => {
@@ -210,6 +198,13 @@ fn open_existing(path: &Path, file: File, format: u64) -> Result<Database, OpenE
         }
         error => OpenError::redb(path, error),
     })?;
+    if !was_closed {
+        tracing::info!(
+            store.file = %path.display(),
+            "the store {} had not been closed: it is checked and in order",
+            path.display()
+        );
+    }
     match found {
         Some(found) if found > format => Err(OpenError::Newer {
             path: path.to_owned(),
@@ -222,6 +217,15 @@ fn open_existing(path: &Path, file: File, format: u64) -> Result<Database, OpenE
             redb::Error::Corrupted("it does not say its format".to_owned()),
         )),
     }
+}
+
+/// Whether the last process that used the file has closed it. redb's repair callback does not tell:
+/// it is called at each check. Its documentation does, in "File format": bit 1 of the byte behind
+/// the magic number is `recovery_required`.
+fn was_closed(file: &File) -> io::Result<bool> {
+    let mut head = [0; 10];
+    let read = file.read_at(&mut head, 0)?;
+    Ok(read < head.len() || head[9] & 2 == 0)
 }
 
 fn format_of(database: &Database) -> Result<Option<u64>, redb::Error> {

@@ -12,6 +12,7 @@ mod kills;
 mod processes;
 mod readme;
 mod stops;
+mod stores;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
