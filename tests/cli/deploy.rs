@@ -298,7 +298,10 @@ fn a_container_runs_the_program_and_not_as_root() {
     assert_eq!(list(all("ENTRYPOINT")[0]), [INSTALLED]);
     let command = list(all("CMD")[0]);
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let config = configuration(&command, &[]);
+    let (variable, config) = all("ENV")[0].split_once('=').unwrap();
+    assert_eq!(config, CONFIG);
+    let config = deploy("wampgate.toml");
+    let config = configuration(&command, &[(variable, config.to_str().unwrap())]);
     let listen = config["http"]["listen"][0].as_str().unwrap();
     assert!(
         listen.ends_with(&format!(":{}", all("EXPOSE")[0])),
@@ -313,4 +316,11 @@ fn a_container_runs_the_program_and_not_as_root() {
             .split(':')
             .all(|id| id.parse::<u32>().is_ok_and(|id| id > 0))
     );
+
+    let (_, health) = all("HEALTHCHECK")[0].split_once("CMD ").unwrap();
+    let health = list(health);
+    assert_eq!(health[0], INSTALLED);
+    let health: Vec<&str> = health[1..].iter().map(String::as_str).collect();
+    let output = wampgate(&health, &["--help"], &[]);
+    assert!(output.status.success(), "{health:?}");
 }
