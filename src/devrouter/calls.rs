@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dealer::{Call, Callee, Limit, Party, Registration, Taken, Target};
-use super::options::is_set;
+use super::options::{custom, is_set};
 use super::realm::{RESERVED, State, Violation, pattern};
 use crate::value::{Map, Value};
 use crate::wamp::id::{RegistrationId, RequestId, SessionId};
@@ -56,7 +56,7 @@ impl State {
         payload: Payload,
         target: Target,
     ) {
-        let mut details = Map::new();
+        let mut details: Map = custom(options).collect();
         if target.is_pattern {
             details.insert("procedure".to_owned(), Value::from(procedure));
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::broker::{Audience, Subscription};
 use super::connection::Refusal;
-use super::options::is_set;
+use super::options::{custom, is_set};
 use super::realm::{RESERVED, State, option_text, pattern};
 use super::retained::Kept;
 use super::session::Session;
@@ -89,7 +89,7 @@ impl State {
             return;
         }
         let publication = new_publication();
-        let mut details = Map::new();
+        let mut details: Map = custom(options).collect();
         let is_wanted = is_set(options, "disclose_me");
         self.disclose(session, options, is_wanted, "publisher", &mut details);
         let audience = Audience::new(session, options);

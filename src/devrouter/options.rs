@@ -1,7 +1,7 @@
 //! Options that are valid WAMP but ask for what this router does not do.
 //!
 //! Ignoring them would look as if it had: they are refused instead. Attributes that the
-//! specification does not name are free and pass unnoticed.
+//! specification does not name are free and pass unnoticed; those that begin with `_` are passed on.
 
 use crate::value::{Map, Value};
 use crate::wamp::message::code;
@@ -54,6 +54,16 @@ pub(super) fn unsupported(code: u64, options: &Map, is_trusted: bool) -> Option<
 pub(super) fn originator(options: &Map) -> Option<&Map> {
     let hops = options.get(FORWARD_FOR)?.as_list()?;
     hops.first()?.as_map()
+}
+
+/// Returns what a request says in attributes that the specification leaves free: they are passed on
+/// to whoever it reaches.
+///
+/// Reference: WAMP Basic Profile, "Extensibility".
+pub(super) fn custom(options: &Map) -> impl Iterator<Item = (String, Value)> {
+    let is_free = |(name, _): &(&String, &Value)| name.starts_with('_');
+    let free = options.iter().filter(is_free);
+    free.map(|(name, value)| (name.clone(), value.clone()))
 }
 
 /// Returns whether an option is there and true.

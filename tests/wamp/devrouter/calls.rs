@@ -14,9 +14,7 @@ async fn a_call_reaches_its_callee_and_the_answer_its_caller() {
     let router = router();
     let (mut caller, mut callee) = pair(&router).await;
     callee.asks(r#"[64,1,{},"a.add"]"#, "[65,1,1]").await;
-    caller
-        .tell(r#"[48,1,{"_trace":"x"},"a.add",[1,2],{"k":null}]"#)
-        .await;
+    caller.tell(r#"[48,1,{},"a.add",[1,2],{"k":null}]"#).await;
     callee.hears(r#"[68,1,1,{},[1,2],{"k":null}]"#).await;
     callee.tell(r#"[70,1,{"_by":"me"},[3],{"more":[]}]"#).await;
     caller.hears(r#"[50,1,{"_by":"me"},[3],{"more":[]}]"#).await;
@@ -26,6 +24,34 @@ async fn a_call_reaches_its_callee_and_the_answer_its_caller() {
     callee.hears("[68,2,1,{}]").await;
     callee.tell("[70,2,{}]").await;
     caller.hears("[50,2,{}]").await;
+}
+
+#[tokio::test]
+async fn attributes_of_ones_own_are_passed_on_and_others_are_not() {
+    let router = router();
+    let (mut caller, mut callee) = pair(&router).await;
+    callee.asks(r#"[64,1,{},"a.it"]"#, "[65,1,1]").await;
+    callee.asks(r#"[32,2,{},"a.topic"]"#, "[33,2,1]").await;
+    let own = r#""_traceparent":"00-x","_y":[1,{"z":null}]"#;
+    let call = format!(r#"[48,1,{{"x":1,{own}}},"a.it"]"#);
+    caller.tell(&call).await;
+    callee.hears(&format!("[68,1,1,{{{own}}}]")).await;
+    caller
+        .tell(&format!(
+            r#"[16,2,{{"x":1,{own},"retain":true}},"a.topic"]"#
+        ))
+        .await;
+    hears_event(&mut callee, &format!("{{{own}}}")).await;
+    let again = r#"[32,3,{"get_retained":true},"a.topic"]"#;
+    callee.asks(again, "[33,3,1]").await;
+    hears_event(&mut callee, &format!(r#"{{{own},"retained":true}}"#)).await;
+}
+
+async fn hears_event(peer: &mut Peer, expected: &str) {
+    let Some(Message::Event { details, .. }) = peer.hear().await else {
+        panic!("no EVENT");
+    };
+    assert_eq!(Value::from(details).to_string(), expected);
 }
 
 #[tokio::test]
