@@ -5,7 +5,7 @@
 //! SIGTERM not ready any more, while requests are still served for `min_drain`: until whoever
 //!         sends them has noticed
 //! stop    listener (no new requests, those in flight finish or are canceled), then pools (GOODBYE),
-//!         then the admin API
+//!         then the admin API, then what is left of traces
 //! ```
 //!
 //! Ctrl-C, which a person sends, stops without the time between. The service manager hears of each
@@ -34,6 +34,7 @@ use crate::realm::{self, Realm};
 use crate::spec::Route;
 use crate::telemetry::health::Health;
 use crate::telemetry::lifecycle::{Lifecycle, Stage};
+use crate::telemetry::traces::{Exporter, Traces};
 use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
 use crate::wamp::pool::Pools;
@@ -45,8 +46,8 @@ pub mod notify;
 
 pub use administration::AdminPlan;
 
-/// What a gateway is made of.
-#[derive(Debug)]
+/// What a gateway is made of. By default nothing is served, by a listener of the default configuration.
+#[derive(Debug, Default)]
 pub struct Plan {
     /// Where and how it listens.
     pub listener: listener::Config,
@@ -60,6 +61,8 @@ pub struct Plan {
     pub manager: ServiceManager,
     /// How the admin API is served, if it is.
     pub admin: Option<AdminPlan>,
+    /// What is recorded of requests, and where it goes.
+    pub traces: Traces,
 }
 
 /// A gateway that runs. [`App::stop`] is the orderly end; dropping it cuts everything off.
@@ -71,6 +74,7 @@ pub struct App {
     lifecycle: Lifecycle,
     health: Health,
     manager: ServiceManager,
+    exporter: Option<Exporter>,
     /// How long `stop` may take, with all that belongs to it.
     longest_stop: Duration,
     /// What runs beside until the end.
@@ -97,6 +101,7 @@ impl Plan {
             routes,
             manager: ServiceManager::default(),
             admin: None,
+            traces: Traces::default(),
         }
     }
 }
@@ -125,6 +130,9 @@ pub fn embedded_realms(catalog: &Catalog) -> Vec<RealmConfig> {
 /// any more, and get their GOODBYE.
 const POOL_DRAIN: Duration = Duration::from_secs(2);
 
+/// Longest wait for the last spans: a collector that is slow may be gone.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// More than a router may take over its GOODBYE, and the rest of the end.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -135,7 +143,8 @@ impl App {
     ///
     /// [`BindError`] for an address that cannot be had; then nothing runs.
     pub async fn start(plan: Plan) -> Result<Self, BindError> {
-        let longest_stop = plan.listener.drain_timeout + POOL_DRAIN + LEAVE + administration::DRAIN;
+        let longest_stop =
+            plan.listener.drain_timeout + POOL_DRAIN + LEAVE + administration::DRAIN + FLUSH;
         let listener = Listener::bind(plan.listener).await?;
         let admin = match plan.admin {
             Some(plan) => Some(administration::Bound::new(plan).await?),
@@ -148,6 +157,7 @@ impl App {
         let gateway = Arc::new(Gateway {
             pools,
             trusted_proxies: plan.trusted_proxies,
+            tracer: plan.traces.tracer,
             ..Gateway::default()
         });
         gateway.install(RouteTable::build(plan.routes));
@@ -176,6 +186,7 @@ impl App {
             lifecycle,
             health,
             manager: plan.manager,
+            exporter: plan.traces.exporter,
             longest_stop,
             _tasks: tasks,
         })
@@ -249,9 +260,12 @@ impl App {
         // A request that was cut has given its call up, and that is written before the GOODBYE.
         tracing::info!("leaving the routers");
         self.gateway.pools.drain(POOL_DRAIN).await;
-        // Last, so that it could be asked until now why the gateway is not ready.
+        // Nearly last, so that it could be asked until now why the gateway is not ready.
         if let Some(admin) = self.admin {
             admin.drain().await;
+        }
+        if let Some(exporter) = self.exporter {
+            exporter.stop(FLUSH).await;
         }
         drained
     }

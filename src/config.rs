@@ -8,10 +8,12 @@
 //! names the file, variable or flag that it came from. All findings come at once; an unknown key is
 //! one of them, and so is a table that a later version brings. Nothing here reads the environment
 //! or a file by itself: the caller hands both in.
-//! Read `config/settings.rs` next for the keys, `config/print.rs` for `--print-config`.
+//! Read `config/settings.rs` next for the keys, `config/standard.rs` for variables that are not ours,
+//! `config/print.rs` for `--print-config`.
 
 mod print;
 mod settings;
+mod standard;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ use crate::document::Document;
 use crate::gateway::peer::Network;
 use crate::listener;
 use crate::store;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, traces};
 use crate::wamp::config::RouterConfig;
 
 /// Where the file is looked for when nothing names one.
@@ -47,6 +49,8 @@ pub struct Config {
     pub realms_dir: PathBuf,
     /// What is logged, and how.
     pub log: Log,
+    /// What is recorded of requests, and where it goes.
+    pub telemetry: traces::Config,
 }
 
 /// `[router]`.
@@ -194,6 +198,9 @@ fn layers(sources: &Sources<'_>, findings: &Findings) -> Result<Document, Vec<Di
     }
     for flag in &sources.flags {
         lay(&mut document, flag, findings);
+    }
+    for standard in standard::fill_in(&document, &sources.environment, findings) {
+        lay(&mut document, &standard, findings);
     }
     Ok(document)
 }

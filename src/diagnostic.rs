@@ -118,6 +118,8 @@ codes! {
     UnknownDocument = "D013",
     /// A stored document whose `id` or `uri` is not the one that it is stored under.
     OtherName = "D014",
+    /// A standard variable of the environment that means nothing here.
+    IdleVariable = "D015",
 
     /// A tag `{{` or a quote in it is not closed.
     Unclosed = "M101",

@@ -110,6 +110,7 @@ const SECRET_KEYS: &[&str] = &[
     "private_key",
     "client_secret",
     "token",
+    "otlp_headers",
 ];
 
 impl Document {

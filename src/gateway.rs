@@ -25,6 +25,7 @@ use tower::Service;
 use crate::gateway::peer::TrustedProxies;
 use crate::gateway::table::{LiveTable, RouteTable};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Tracer;
 use crate::wamp::pool::Pools;
 
 /// What all requests share.
@@ -36,6 +37,8 @@ pub struct Gateway {
     pub pools: Pools,
     /// Whose word on the client's address, scheme and host is believed.
     pub trusted_proxies: TrustedProxies,
+    /// What is recorded of requests, for a tracing system.
+    pub tracer: Tracer,
     /// What is measured.
     pub metrics: Arc<Metrics>,
 }

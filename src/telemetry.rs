@@ -1,9 +1,9 @@
 //! What the program says of itself while it runs.
 //!
-//! `logs.rs` turns events into lines, for people or for machines; `lifecycle.rs` knows whether the
-//! program starts, serves or ends. Here is what one request leaves behind: its id and its line in
-//! the access log. Tokens, passwords, bodies, queries and headers are never logged; what could carry
-//! them is not even handed in.
+//! `logs.rs` turns events into lines, for people or for machines; `traces.rs` sends spans to a
+//! collector; `lifecycle.rs` knows whether the program starts, serves or ends. Here is what one
+//! request leaves behind: its id and its line in the access log. Tokens, passwords, bodies, queries
+//! and headers are never logged; what could carry them is not even handed in.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,11 +11,15 @@ use std::time::Duration;
 use tracing::Span;
 use uuid::Uuid;
 
+use crate::telemetry::trace_context::TraceId;
+
 pub mod health;
 pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
 mod sink;
+mod trace_context;
+pub mod traces;
 
 /// The target of access-log events, to select or silence them by the level's filter.
 pub const ACCESS: &str = "wampgate::access";
@@ -30,6 +34,8 @@ pub const CLIENT_GONE: u16 = 499;
 pub struct Access<'a> {
     /// The request's id.
     pub request_id: &'a str,
+    /// The trace that it is part of.
+    pub trace_id: Option<TraceId>,
     /// The realm of the API that served it.
     pub realm: Option<&'a str>,
     /// That API.
@@ -75,6 +81,7 @@ pub fn access(entry: &Access<'_>) {
         target: ACCESS,
         {
             request_id = entry.request_id,
+            trace_id = entry.trace_id.map(tracing::field::display),
             realm = entry.realm,
             api = entry.api,
             version = entry.version,
@@ -101,9 +108,11 @@ fn short(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }
 
-/// Returns the span of a request: events within it carry the request's id.
-pub fn request_span(request_id: &str) -> Span {
-    tracing::info_span!("request", request.id = request_id)
+/// Returns the span of a request: events within it carry the request's id, and the trace's if there
+/// is one.
+pub fn request_span(request_id: &str, trace_id: Option<TraceId>) -> Span {
+    let trace_id = trace_id.map(tracing::field::display);
+    tracing::info_span!("request", request.id = request_id, trace_id)
 }
 
 /// Returns what a panic said, as far as it is text.

@@ -55,7 +55,7 @@ enum Reach {
 
 impl Retry {
     /// Sends `request` with `send` until it succeeds or may not be repeated. `limits` hold for the
-    /// whole: each attempt gets what is left of them.
+    /// whole: each attempt gets what is left of them, and is told how many there were before.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Retry {
         request: R,
         limits: Limits,
         pool: &Pool,
-        send: impl Fn(R, Limits) -> F,
+        send: impl Fn(R, Limits, u32) -> F,
     ) -> Result<T, CallError>
     where
         R: Clone,
@@ -83,7 +83,7 @@ impl Retry {
         let mut this = limits;
         let mut patience = self.retry_timeout;
         for number in 0..self.retries {
-            let error = match send(request.clone(), this).await {
+            let error = match send(request.clone(), this, number).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => of_the_whole(error),
             };
@@ -110,7 +110,9 @@ impl Retry {
                 connect_timeout: limits.connect_timeout.min(patience),
             };
         }
-        send(request, this).await.map_err(of_the_whole)
+        send(request, this, self.retries)
+            .await
+            .map_err(of_the_whole)
     }
 
     fn repeats(self, error: &CallError) -> bool {

@@ -1,9 +1,10 @@
 //! `wamp_call`: calls a procedure over the realm's pool.
 
 use super::outgoing::{Outgoing, prepare};
-use super::{ActionError, Failure};
+use super::{ActionError, Failure, Request, traced};
 use crate::mops::Context;
 use crate::spec::{Operation, WampAction};
+use crate::telemetry::traces::Attempt;
 use crate::value::{Map, Value};
 use crate::wamp::client::Call;
 use crate::wamp::pool::Pools;
@@ -18,6 +19,7 @@ pub(super) async fn run(
     operation: &Operation,
     context: &Context<'_>,
     pools: &Pools,
+    request: &Request<'_>,
 ) -> Result<Map, ActionError> {
     let Outgoing {
         uri,
@@ -32,10 +34,21 @@ pub(super) async fn run(
         ..Call::new(uri, payload, limits.timeout)
     };
     limits.timeout = call.deadline();
+    let pool = &pool;
     let result = retry
-        .run(call, limits, &pool, |call, limits| {
-            let timeout = limits.timeout;
-            pool.call(Call { timeout, ..call }, limits.connect_timeout)
+        .run(call, limits, pool, |mut call, limits, repeats| {
+            let span = request.trace.attempt(Attempt::Call {
+                realm: pool.realm().as_str(),
+                pattern: &action.uri,
+                repeats,
+            });
+            traced::tell(&mut call.options, pool.pass_on(), request, &span);
+            call.timeout = limits.timeout;
+            async move {
+                let outcome = pool.call(call, limits.connect_timeout).await;
+                traced::end(span, &outcome);
+                outcome
+            }
         })
         .await
         .map_err(Failure::from_call)?;

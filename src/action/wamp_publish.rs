@@ -1,9 +1,10 @@
 //! `wamp_publish`: publishes to a topic over the realm's pool.
 
 use super::outgoing::{Outgoing, prepare};
-use super::{ActionError, Failure};
+use super::{ActionError, Failure, Request, traced};
 use crate::mops::Context;
 use crate::spec::{Operation, WampAction};
+use crate::telemetry::traces::Attempt;
 use crate::value::{Map, Value};
 use crate::wamp::client::Publish;
 use crate::wamp::pool::Pools;
@@ -18,6 +19,7 @@ pub(super) async fn run(
     operation: &Operation,
     context: &Context<'_>,
     pools: &Pools,
+    request: &Request<'_>,
 ) -> Result<Map, ActionError> {
     let Outgoing {
         uri,
@@ -33,10 +35,22 @@ pub(super) async fn run(
         options,
         ..Publish::new(uri, payload, limits.timeout)
     };
+    let pool = &pool;
     let published = retry
-        .run(publish, limits, &pool, |publish, limits| {
-            let timeout = limits.timeout;
-            pool.publish(Publish { timeout, ..publish }, limits.connect_timeout)
+        .run(publish, limits, pool, |mut publish, limits, repeats| {
+            let span = request.trace.attempt(Attempt::Publish {
+                realm: pool.realm().as_str(),
+                pattern: &action.uri,
+                topic: publish.topic.as_str(),
+                repeats,
+            });
+            traced::tell(&mut publish.options, pool.pass_on(), request, &span);
+            publish.timeout = limits.timeout;
+            async move {
+                let outcome = pool.publish(publish, limits.connect_timeout).await;
+                traced::end(span, &outcome);
+                outcome
+            }
         })
         .await
         .map_err(Failure::from_call)?;

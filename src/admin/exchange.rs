@@ -59,7 +59,7 @@ pub(super) async fn answer(admin: &Admin, router: Router, request: Request<Body>
             }
         }
     };
-    let span = telemetry::request_span(&trail.request_id);
+    let span = telemetry::request_span(&trail.request_id, None);
     let mut response = responding.instrument(span).await;
     trail.answered(response.status());
     let headers = response.headers_mut();

@@ -16,6 +16,7 @@ use crate::devrouter::{self, DevRouterConfig};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::store;
 use crate::telemetry::logs::Stream;
+use crate::telemetry::traces::Traces;
 use crate::wamp::config::RouterConfig;
 
 /// Serves the APIs of a folder of specs.
@@ -137,8 +138,10 @@ async fn serve(
             (router, RouterConfig { urls, ..sessions })
         }
     };
+    let traces = Traces::start(config.telemetry.clone())?;
     let app = App::start(Plan {
         admin: Some(AdminPlan::new(config)?),
+        traces,
         manager: ServiceManager::find(&|name| outside.variable(name), std::process::id()),
         ..Plan::new(catalog, config, &sessions)
     })

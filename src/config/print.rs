@@ -4,6 +4,7 @@ use super::settings::{FORMATS, LEVELS};
 use super::{Config, Router};
 use crate::document::to_toml;
 use crate::realm::{show_duration, show_router};
+use crate::telemetry::traces;
 use crate::value::{Map, Value};
 
 pub(super) fn print(config: &Config) -> String {
@@ -57,6 +58,7 @@ pub(super) fn print(config: &Config) -> String {
                 ("level", level.map_or("info", |(word, _)| *word).into()),
             ]),
         ),
+        ("telemetry", telemetry(&config.telemetry)),
     ]);
     let mut text = to_toml(&all);
     if let Router::Embedded { listen, .. } = config.router {
@@ -64,6 +66,33 @@ pub(super) fn print(config: &Config) -> String {
         text = text.replacen("[router]\n", &note, 1);
     }
     text
+}
+
+/// The names of headers are no secret, their values are.
+fn telemetry(config: &traces::Config) -> Value {
+    let list = |texts: Vec<String>| Value::List(texts.into_iter().map(Value::from).collect());
+    let headers = config.headers.iter();
+    let headers = headers.map(|header| format!("{}=***", header.name));
+    let attributes = config.resource_attributes.iter();
+    let attributes = attributes.map(|(name, value)| format!("{name}={}", traces::encoded(value)));
+    let endpoint = config.endpoint.as_ref();
+    let endpoint = endpoint.map_or_else(String::new, ToString::to_string);
+    let mut map = Map::from_iter([
+        ("otlp_endpoint".to_owned(), endpoint.into()),
+        ("otlp_headers".to_owned(), list(headers.collect())),
+    ]);
+    if let Some(file) = &config.headers_file {
+        let file = file.to_string_lossy().into_owned();
+        map.insert("otlp_headers_file".to_owned(), file.into());
+    }
+    let rest = [
+        ("sample_ratio", Value::from(config.sample_ratio)),
+        ("trust_incoming", config.trust_incoming.into()),
+        ("service_name", config.service_name.as_str().into()),
+        ("resource_attributes", list(attributes.collect())),
+    ];
+    map.extend(rest.map(|(key, value)| (key.to_owned(), value)));
+    map.into()
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {

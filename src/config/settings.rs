@@ -10,6 +10,7 @@ use crate::gateway::peer::Network;
 use crate::realm;
 use crate::store;
 use crate::telemetry::logs::Format;
+use crate::telemetry::traces::{self, Endpoint, Header};
 use crate::value::Value;
 
 /// How the text of a variable or flag is to be understood.
@@ -17,6 +18,8 @@ use crate::value::Value;
 pub(super) enum Kind {
     Text,
     Number,
+    /// From 0 to 1.
+    Ratio,
     /// `true` or `false`.
     Bool,
     /// Texts, separated by commas.
@@ -29,8 +32,12 @@ impl Kind {
     pub(super) fn to_toml(self, text: &str) -> String {
         match self {
             Kind::Number if text.trim().parse::<i64>().is_ok() => text.trim().to_owned(),
+            Kind::Ratio if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
+                // As TOML has it: `.5` is none there.
+                format!("{:?}", text.trim().parse::<f64>().unwrap_or_default())
+            }
             Kind::Bool if matches!(text.trim(), "true" | "false") => text.trim().to_owned(),
-            Kind::Text | Kind::Number | Kind::Bool => quoted(text),
+            Kind::Text | Kind::Number | Kind::Ratio | Kind::Bool => quoted(text),
             Kind::List => {
                 let items = text
                     .split(',')
@@ -83,11 +90,19 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("router.reconnect.min", Kind::Text),
     ("router.reconnect.max", Kind::Text),
     ("router.uri_check", Kind::Text),
+    ("router.pass_on", Kind::List),
     ("store.url", Kind::Text),
     ("specs.dir", Kind::Text),
     ("realms.dir", Kind::Text),
     ("log.format", Kind::Text),
     ("log.level", Kind::Text),
+    ("telemetry.otlp_endpoint", Kind::Text),
+    ("telemetry.otlp_headers", Kind::List),
+    ("telemetry.otlp_headers_file", Kind::Text),
+    ("telemetry.sample_ratio", Kind::Ratio),
+    ("telemetry.trust_incoming", Kind::Bool),
+    ("telemetry.service_name", Kind::Text),
+    ("telemetry.resource_attributes", Kind::List),
 ];
 
 /// Returns how the text of a setting is understood; none where there is no such setting.
@@ -97,7 +112,7 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
 }
 
 /// Tables that are documented and come with a later version.
-const LATER: &[&str] = &["https", "telemetry"];
+const LATER: &[&str] = &["https"];
 
 pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> Config {
     let mut config = Config {
@@ -146,6 +161,10 @@ pub(super) fn read(document: &Document, folder: &Path, findings: &Findings) -> C
     if let Some(log) = root.object("log") {
         read_log(&log, &mut config.log);
         log.finish();
+    }
+    if let Some(telemetry) = root.object("telemetry") {
+        read_telemetry(&telemetry, &mut config.telemetry);
+        telemetry.finish();
     }
     root.finish();
     config
@@ -256,6 +275,38 @@ fn read_store(reader: &ObjectReader<'_>) -> Option<store::Url> {
 fn read_log(reader: &ObjectReader<'_>, log: &mut Log) {
     set(&mut log.format, reader.one_of("format", &FORMATS));
     set(&mut log.level, reader.one_of("level", &LEVELS));
+}
+
+fn read_telemetry(reader: &ObjectReader<'_>, config: &mut traces::Config) {
+    if let Some(text) = reader.text("otlp_endpoint").filter(|text| !text.is_empty())
+        && let Some(node) = reader.get("otlp_endpoint")
+    {
+        config.endpoint = match text.parse::<Endpoint>() {
+            Ok(endpoint) => Some(endpoint),
+            Err(error) => reader.refuse_value(node, &error.to_string()),
+        };
+    }
+    if let Some(texts) = reader.texts("otlp_headers") {
+        let headers = texts.iter().filter_map(|(node, text)| {
+            let header = Header::parse(text);
+            header.or_else(|| reader.refuse_value(node, "expected headers, each as `name=value`"))
+        });
+        config.headers = headers.collect();
+    }
+    config.headers_file = reader.path("otlp_headers_file");
+    set(&mut config.sample_ratio, reader.ratio("sample_ratio"));
+    set(&mut config.trust_incoming, reader.bool("trust_incoming"));
+    set(
+        &mut config.service_name,
+        reader.text("service_name").map(str::to_owned),
+    );
+    if let Some(texts) = reader.texts("resource_attributes") {
+        let pairs = texts.iter().filter_map(|(node, text)| {
+            let pair = traces::pair(text);
+            pair.or_else(|| reader.refuse_value(node, "expected attributes, each as `name=value`"))
+        });
+        config.resource_attributes = pairs.collect();
+    }
 }
 
 /// The words of `log.format`.

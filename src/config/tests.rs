@@ -64,6 +64,7 @@ fn nothing_at_all_is_the_defaults() {
     heartbeat = "15s"
     connect_timeout = "8s"
     uri_check = "loose"
+    pass_on = ["trace_context"]
 
     [router.auth]
     method = "anonymous"
@@ -84,6 +85,14 @@ fn nothing_at_all_is_the_defaults() {
     [log]
     format = "auto"
     level = "info"
+
+    [telemetry]
+    otlp_endpoint = ""
+    otlp_headers = []
+    sample_ratio = 1.0
+    trust_incoming = false
+    service_name = "wampgate"
+    resource_attributes = []
     "##);
 }
 
@@ -309,7 +318,10 @@ fn every_setting_can_be_made_by_a_variable() {
         "method = 'cryptosign', private_key_file = 'b'".to_owned(),
     ] {
         let tls = "tls = { ca_file = 'a', certificate = 'b', key = 'c', server_name = 'd' }";
-        let file = format!("[router]\nurls = ['wss://r']\nauth = {{ {auth} }}\n{tls}");
+        let file = format!(
+            "[router]\nurls = ['wss://r']\nauth = {{ {auth} }}\n{tls}\n\
+             [telemetry]\notlp_headers_file = 'h'"
+        );
         let config = load(&file, &[], &[]).unwrap();
         let printed = Document::parse_toml(None, &config.to_toml()).unwrap();
         collect("", printed.root(), &mut keys);
@@ -441,4 +453,77 @@ fn the_admin_api_leaves_this_machine_only_where_that_is_said() {
     let flags = [flag("--admin", "admin.listen", "0.0.0.0:1")];
     let findings = load("", &[], &flags).unwrap_err();
     assert!(findings.contains("--> --admin"), "{findings}");
+}
+
+#[test]
+fn mistakes_in_telemetry_are_found_and_secrets_are_never_shown() {
+    let file = "[telemetry]\notlp_endpoint = 'grpc://c:4317'\notlp_headers = ['hush']\n\
+                sample_ratio = 1.5\nresource_attributes = ['=x']\nsampel_ratio = 1";
+    let environment = [("WAMPGATE_ROUTER__PASS_ON", "request_id,trace")];
+    insta::assert_snapshot!(load(file, &environment, &[]).unwrap_err(), @r#"
+    error[D008]: nothing called `trace` can be passed on
+      --> WAMPGATE_ROUTER__PASS_ON:1:33 at /router/pass_on/1
+       |
+     1 | router.pass_on = ["request_id", "trace"]
+       |                                 ^^^^^^^
+
+    error[D008]: `otlp_endpoint`: expected `http://` or `https://`: spans are sent by OTLP over HTTP, usually port 4318
+      --> conf/wampgate.toml:2:17 at /telemetry/otlp_endpoint
+       |
+     2 | otlp_endpoint = 'grpc://c:4317'
+       |                 ^^^^^^^^^^^^^^^
+
+    error[D008]: expected headers, each as `name=value`
+      --> conf/wampgate.toml:3:17 at /telemetry/otlp_headers/0
+       |
+     3 | otlp_headers = ********
+       |                 ^^^^^^
+
+    error[D008]: `sample_ratio`: expected a number from 0 to 1
+      --> conf/wampgate.toml:4:16 at /telemetry/sample_ratio
+       |
+     4 | sample_ratio = 1.5
+       |                ^^^
+
+    error[D008]: expected attributes, each as `name=value`
+      --> conf/wampgate.toml:5:24 at /telemetry/resource_attributes/0
+       |
+     5 | resource_attributes = ['=x']
+       |                        ^^^^
+
+    error[D005]: unknown key `sampel_ratio`
+      --> conf/wampgate.toml:6:1 at /telemetry/sampel_ratio
+       |
+     6 | sampel_ratio = 1
+       | ^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn telemetry_is_read_and_what_is_printed_can_be_read_again() {
+    let file = "[telemetry]\notlp_endpoint = 'https://c.example/otlp'\n\
+                otlp_headers = ['authorization=Bearer%20${KEY}']\notlp_headers_file = 'keys'\n\
+                sample_ratio = 0\ntrust_incoming = true\nservice_name = 'gate'\n\
+                resource_attributes = ['place=here']\n\
+                [router]\nurls = ['ws://r']\npass_on = []";
+    let config = load(file, &[("KEY", "hush")], &[]).unwrap();
+    let telemetry = &config.telemetry;
+    let endpoint = telemetry.endpoint.as_ref().unwrap().to_string();
+    assert_eq!(endpoint, "https://c.example/otlp/v1/traces");
+    assert_eq!(
+        telemetry.headers_file.as_deref(),
+        Some(Path::new("conf/keys"))
+    );
+    assert_eq!(
+        (telemetry.sample_ratio, telemetry.trust_incoming),
+        (0.0, true)
+    );
+    let Router::Remote(router) = &config.router else {
+        panic!("it has URLs");
+    };
+    assert!(!router.pass_on.trace_context && !router.pass_on.request_id);
+    let printed = config.to_toml();
+    assert!(!format!("{config:?} {printed}").contains("hush"));
+    let again = load(&printed, &[], &[]).unwrap().to_toml();
+    assert_eq!(again.replace("conf/conf/", "conf/"), printed);
 }

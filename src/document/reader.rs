@@ -151,6 +151,27 @@ impl<'d> ObjectReader<'d> {
         self.refuse_value(node, &format!("expected an integer from {low} to {high}"))
     }
 
+    /// Reads a number from 0 to 1.
+    pub fn ratio(&self, key: &'static str) -> Option<f64> {
+        let node = self.get(key)?;
+        let NodeKind::Number(number) = &node.kind else {
+            return self.refuse(node, "a number");
+        };
+        let ratio = match number {
+            Value::F64(ratio) => Some(*ratio),
+            // Of integers these two.
+            other => match other.as_u64() {
+                Some(0) => Some(0.0),
+                Some(1) => Some(1.0),
+                _ => None,
+            },
+        };
+        match ratio {
+            Some(ratio) if (0.0..=1.0).contains(&ratio) => Some(ratio),
+            _ => self.refuse_value(node, "expected a number from 0 to 1"),
+        }
+    }
+
     /// Reads a duration: a number with a unit, for example `"200ms"`, `"5s"`, `"1.5m"` or `"2h"`.
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
         let node = self.get(key)?;

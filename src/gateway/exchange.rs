@@ -37,6 +37,7 @@ use crate::problem::{self, REQUEST_ID};
 use crate::spec::{Action, Response as Shape};
 use crate::telemetry;
 use crate::telemetry::metrics::{Finished, MethodSeries, Outcome};
+use crate::telemetry::traces::{Asked, RequestTrace};
 use crate::value::{Map, Value};
 
 /// Mops is pure; its `random` draws from here. Not for secrets.
@@ -61,6 +62,8 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
     let client = gateway.trusted_proxies.client(remote, &parts.headers);
     let scheme = client.scheme.unwrap_or("http");
     let (host, port) = asked_for(&parts, client.host);
+    let is_trusted = gateway.trusted_proxies.trusts(remote.ip());
+    let traced = gateway.tracer.begin(&parts.headers, is_trusted);
     let exchange = Exchange {
         gateway,
         client_ip: client.address.ip(),
@@ -69,6 +72,7 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
         port: port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
         host,
         id,
+        traced,
         parts,
     };
     let mut line = AccessLine {
@@ -80,7 +84,8 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
         },
         answered: None,
     };
-    let span = telemetry::request_span(&exchange.id);
+    let trace_id = exchange.traced.trace_id();
+    let span = telemetry::request_span(&exchange.id, trace_id);
     // Nothing that outlives the request is changed halfway: locks are poisoned, and the trace only
     // loses what was not set yet.
     let responding = AssertUnwindSafe(exchange.respond(body, &mut line.trace).instrument(span));
@@ -88,7 +93,7 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
         Ok(response) => response,
         Err(panic) => {
             let refusal = Refusal::Panicked(telemetry::panic_message(&*panic).to_owned());
-            let _in = telemetry::request_span(&exchange.id).entered();
+            let _in = telemetry::request_span(&exchange.id, trace_id).entered();
             exchange.refuse(refusal, None, &mut line.trace)
         }
     };
@@ -104,8 +109,8 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
     response
 }
 
-/// The line of one request in the access log and its place in the metrics, written when this is
-/// dropped: a client that goes away drops the whole exchange, and is to be seen too.
+/// The line of one request in the access log, its place in the metrics and the end of its span, made
+/// when this is dropped: a client that goes away drops the whole exchange, and is to be seen too.
 struct AccessLine<'e> {
     exchange: &'e Exchange<'e>,
     started: Instant,
@@ -150,8 +155,9 @@ impl Drop for AccessLine<'_> {
         let operation = endpoint.map(|endpoint| &*endpoint.operation);
         let version = operation.map(|operation| &*operation.version);
         let user_agent = headers.get(USER_AGENT);
-        telemetry::access(&telemetry::Access {
+        let access = telemetry::Access {
             request_id: &exchange.id,
+            trace_id: exchange.traced.trace_id(),
             realm: version.map(|version| version.realm.as_str()),
             api: version.map(|version| version.api_id.as_str()),
             version: version.map(|version| version.name.as_str()),
@@ -170,7 +176,17 @@ impl Drop for AccessLine<'_> {
             }),
             client_ip: exchange.client_ip,
             user_agent: user_agent.and_then(|value| str::from_utf8(value.as_bytes()).ok()),
-        });
+        };
+        telemetry::access(&access);
+        exchange.traced.end(
+            &access,
+            &Asked {
+                scheme: exchange.scheme,
+                host: &exchange.host,
+                port: exchange.port,
+                version: exchange.parts.version,
+            },
+        );
     }
 }
 
@@ -208,6 +224,8 @@ struct Exchange<'g> {
     parts: Parts,
     /// The request id, also in the answer's `x-request-id`.
     id: String,
+    /// Where in a trace it stands.
+    traced: RequestTrace,
     /// `ip:port` of the client.
     peername: String,
     /// The same without the port.
@@ -400,7 +418,11 @@ impl Exchange<'_> {
             })?),
             None => None,
         };
-        action::run(&endpoint.operation, context, &self.gateway.pools).await
+        let request = action::Request {
+            id: &self.id,
+            trace: &self.traced,
+        };
+        action::run(&endpoint.operation, context, &self.gateway.pools, &request).await
     }
 
     fn fail(

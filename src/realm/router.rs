@@ -9,13 +9,17 @@ use crate::value::{Map, Value};
 use crate::wamp::auth::cryptosign::{NotAKey, check_private_key};
 use crate::wamp::auth::scram::Dialect;
 use crate::wamp::auth::{Auth, Secret};
-use crate::wamp::config::{Endpoint, Reconnect, RouterConfig, TlsConfig, TlsIdentity};
+use crate::wamp::config::{Endpoint, PassOn, Reconnect, RouterConfig, TlsConfig, TlsIdentity};
 use crate::wamp::serializer::Serializer;
 use crate::wamp::transport::address::Address;
 use crate::wamp::transport::tls::is_server_name;
 
 const URI_CHECKS: [(&str, UriCheck); 2] =
     [("loose", UriCheck::Loose), ("strict", UriCheck::Strict)];
+
+/// The words of `pass_on`.
+const TRACE_CONTEXT: &str = "trace_context";
+const REQUEST_ID: &str = "request_id";
 
 const METHODS: [(&str, Method); 6] = [
     ("anonymous", Method::Anonymous),
@@ -87,6 +91,7 @@ pub fn read_router(reader: &ObjectReader<'_>) -> RouterConfig {
         &mut config.uri_check,
         reader.one_of("uri_check", &URI_CHECKS),
     );
+    set(&mut config.pass_on, read_pass_on(reader));
     // `per_user` and its kin come with security; the neutral value is taken.
     reader.one_of("identity", &[("service", ())]);
     config
@@ -134,6 +139,14 @@ pub fn show_router(config: &RouterConfig) -> Map {
         "uri_check".to_owned(),
         check.map_or("loose", |(word, _)| *word).into(),
     );
+    let PassOn {
+        trace_context,
+        request_id,
+    } = config.pass_on;
+    let words = [(TRACE_CONTEXT, trace_context), (REQUEST_ID, request_id)];
+    let words = words.into_iter().filter(|(_, is_told)| *is_told);
+    let words = words.map(|(word, _)| word.to_owned()).collect();
+    map.insert("pass_on".to_owned(), texts(words));
     map
 }
 
@@ -212,6 +225,27 @@ fn endpoint(reader: &ObjectReader<'_>, node: &Node, url: &str) -> Option<Endpoin
             None
         }
     }
+}
+
+/// Reads what is to be passed on; nothing of it is a list too.
+fn read_pass_on(reader: &ObjectReader<'_>) -> Option<PassOn> {
+    let mut pass_on = PassOn {
+        trace_context: false,
+        request_id: false,
+    };
+    for (node, word) in reader.texts("pass_on")? {
+        match word {
+            TRACE_CONTEXT => pass_on.trace_context = true,
+            REQUEST_ID => pass_on.request_id = true,
+            other => {
+                let location = reader.document().location(node.id);
+                let message = format!("nothing called `{other}` can be passed on");
+                let finding = Diagnostic::error(Code::BadValue, location, message);
+                reader.push(finding.with_nearest(other, [TRACE_CONTEXT, REQUEST_ID]));
+            }
+        }
+    }
+    Some(pass_on)
 }
 
 fn serializer(reader: &ObjectReader<'_>, node: &Node, name: &str) -> Option<Serializer> {

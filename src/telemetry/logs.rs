@@ -384,6 +384,7 @@ mod tests {
     fn one_request() {
         telemetry::access(&Access {
             request_id: "r1",
+            trace_id: None,
             realm: Some("com.example.market"),
             api: Some("market"),
             version: None,
@@ -435,7 +436,8 @@ mod tests {
 
     #[test]
     fn events_within_a_request_carry_its_id() {
-        let within = || telemetry::request_span("r1").in_scope(|| tracing::warn!(a = 1, "odd"));
+        let within =
+            || telemetry::request_span("r1", None).in_scope(|| tracing::warn!(a = 1, "odd"));
         assert_eq!(
             logged(Format::Text, "info", true, within),
             " WARN odd a=1 request.id=\"r1\""
@@ -450,7 +452,7 @@ mod tests {
         let buffer = Buffer::default();
         let subscriber = subscriber(&Config::default(), true, buffer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
-            telemetry::request_span("r1").in_scope(|| tracing::info!("hello"));
+            telemetry::request_span("r1", None).in_scope(|| tracing::info!("hello"));
         });
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         let expected = "\u{1b}[32m INFO\u{1b}[0m hello\u{1b}[2m request.id=\"r1\"\u{1b}[0m\n";

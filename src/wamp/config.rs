@@ -48,6 +48,28 @@ pub struct RouterConfig {
     pub reconnect: Reconnect,
     /// How strictly procedures and topics are checked before they are sent.
     pub uri_check: UriCheck,
+    /// What calls and publications tell of the request that they are for, in custom attributes.
+    pub pass_on: PassOn,
+}
+
+/// What a router is told to pass on to callees and subscribers, in custom attributes of the options.
+/// The specification lets routers drop these, and asks none to take offence. By default only the
+/// trace context is told, where there is one: most calls have no such attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassOn {
+    /// `_traceparent` and `_tracestate`: where in a trace the request stands.
+    pub trace_context: bool,
+    /// `_request_id`: its id.
+    pub request_id: bool,
+}
+
+impl Default for PassOn {
+    fn default() -> Self {
+        Self {
+            trace_context: true,
+            request_id: false,
+        }
+    }
 }
 
 impl Default for RouterConfig {
@@ -65,6 +87,7 @@ impl Default for RouterConfig {
             connect_timeout: Duration::from_secs(8),
             reconnect: Reconnect::default(),
             uri_check: UriCheck::Loose,
+            pass_on: PassOn::default(),
         }
     }
 }

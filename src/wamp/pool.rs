@@ -31,7 +31,7 @@ use crate::uri::Uri;
 use crate::wamp::client::{
     self, Call, CallResult, Prepared, ProgressLimits, ProgressiveCall, Publish,
 };
-use crate::wamp::config::RouterConfig;
+use crate::wamp::config::{PassOn, RouterConfig};
 use crate::wamp::error::CallError;
 use crate::wamp::id::PublicationId;
 use crate::wamp::session::{Answer, Purpose, Unsent};
@@ -112,6 +112,11 @@ impl Pool {
     /// Returns the realm.
     pub fn realm(&self) -> &Uri {
         &self.shared.realm
+    }
+
+    /// Returns what the realm's router is to pass on of a request that ours are for.
+    pub fn pass_on(&self) -> PassOn {
+        self.shared.config.pass_on
     }
 
     /// Calls a procedure; see [`Client::call`](client::Client::call). Waits at most `connect_timeout`, and not beyond the

@@ -1,6 +1,7 @@
 //! The gateway over real sockets: whole requests, whole replies.
 
 mod bodies;
+mod collector;
 mod failures;
 #[path = "../wamp/fake_router.rs"]
 #[expect(dead_code, reason = "the tests of the client use more of it")]
@@ -16,3 +17,4 @@ mod responses;
 mod retries;
 mod support;
 mod targets;
+mod traces;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wampgate::action::{self, ActionError, Failure};
+use wampgate::action::{self, ActionError, Failure, Request};
 use wampgate::mops::Context;
 use wampgate::spec::Route;
 use wampgate::value::{Map, Value};
@@ -72,7 +72,13 @@ impl Scripted {
     ) -> (Result<Map, Failure>, T) {
         let context = Context::new().data("request", &self.request);
         let acting = async {
-            let outcome = action::run(&self.route.operation, &context, &self.pools).await;
+            let outcome = action::run(
+                &self.route.operation,
+                &context,
+                &self.pools,
+                &Request::default(),
+            )
+            .await;
             outcome.map_err(|error| match error {
                 ActionError::Failed(failure) => *failure,
                 ActionError::Template(error) => panic!("{error}"),
@@ -290,9 +296,10 @@ async fn retry_timeout_and_the_deadline_end_it() {
         let mut it = Scripted::new("post", "", "wamp_call", action);
         let calls = Cell::new(0);
         let context = Context::new().data("request", &it.request);
+        let request = Request::default();
         let began = Instant::now();
         let answer = tokio::select! {
-            answer = action::run(&it.route.operation, &context, &it.pools) => answer,
+            answer = action::run(&it.route.operation, &context, &it.pools, &request) => answer,
             () = refuse_all(&mut it.router, &calls) => unreachable!(),
         };
         let Err(ActionError::Failed(failure)) = answer else {
@@ -358,7 +365,8 @@ async fn a_realms_retries_are_a_fifth_of_its_calls() {
     let mut it = Scripted::new("post", "", "wamp_call", action);
     let calls = Cell::new(0);
     let context = Context::new().data("request", &it.request);
-    let all = (0..100).map(|_| action::run(&it.route.operation, &context, &it.pools));
+    let request = Request::default();
+    let all = (0..100).map(|_| action::run(&it.route.operation, &context, &it.pools, &request));
     let answers = tokio::select! {
         answers = futures_util::future::join_all(all) => answers,
         () = refuse_all(&mut it.router, &calls) => unreachable!(),

@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wampgate::app::notify::ServiceManager;
 use wampgate::app::{App, Plan};
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::document::Document;
-use wampgate::gateway::peer::TrustedProxies;
 use wampgate::listener;
 use wampgate::spec::{self, Route};
 use wampgate::uri::{Uri, UriCheck};
@@ -104,11 +102,9 @@ pub(crate) fn plan(spec: &str, endpoint: Endpoint) -> Plan {
             listen: vec!["127.0.0.1:0".to_owned()],
             ..listener::Config::default()
         },
-        trusted_proxies: TrustedProxies::default(),
         realms: vec![(uri(REALM), session_config(endpoint))],
         routes: routes(spec),
-        manager: ServiceManager::default(),
-        admin: None,
+        ..Plan::default()
     }
 }
 

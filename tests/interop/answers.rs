@@ -8,12 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wampgate::app::notify::ServiceManager;
 use wampgate::app::{App, Plan};
 use wampgate::catalog::{Catalog, SourceText};
 use wampgate::demo::{self, market::Market};
 use wampgate::devrouter::{DevRouterConfig, Router};
-use wampgate::gateway::peer::TrustedProxies;
 use wampgate::listener;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
@@ -245,14 +243,12 @@ impl Side {
                 listen,
                 ..listener::Config::default()
             },
-            trusted_proxies: TrustedProxies::default(),
             realms: REALMS
                 .iter()
                 .map(|realm| (uri(realm), sessions(url)))
                 .collect(),
             routes: catalog().routes(),
-            manager: ServiceManager::default(),
-            admin: None,
+            ..Plan::default()
         };
         let app = App::start(plan).await.unwrap();
         for realm in REALMS {

@@ -11,11 +11,9 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use wampgate::app::notify::ServiceManager;
 use wampgate::app::{App, Plan};
 use wampgate::catalog::{Catalog, SourceText};
 use wampgate::devrouter::{DevRouterConfig, Router};
-use wampgate::gateway::peer::TrustedProxies;
 use wampgate::listener;
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::{
@@ -213,11 +211,9 @@ impl Cell {
                 listen: vec!["127.0.0.1:0".to_owned()],
                 ..listener::Config::default()
             },
-            trusted_proxies: TrustedProxies::default(),
             realms: vec![(uri(realm), sessions(url))],
             routes: catalog(realm).routes(),
-            manager: ServiceManager::default(),
-            admin: None,
+            ..Plan::default()
         };
         let app = App::start(plan).await.unwrap();
         let pool = app.gateway().pools.get(realm).expect("the realm is in use");
