@@ -46,7 +46,7 @@ pub struct Access<'a> {
     pub route: Option<&'a str>,
     /// The method as received.
     pub method: &'a str,
-    /// The path as received, without the query.
+    /// The path as received, without the query; without secrets where they are known to be ones.
     pub path: &'a str,
     /// The status of the answer, or [`CLIENT_GONE`].
     pub status: u16,

@@ -163,7 +163,7 @@ impl Drop for AccessLine<'_> {
             version: version.map(|version| version.name.as_str()),
             route: operation.map(|operation| operation.pattern.as_str()),
             method: method.as_str(),
-            path: uri.path(),
+            path: trace.path.as_deref().unwrap_or_else(|| uri.path()),
             status,
             error_uri: trace.error_uri.as_deref(),
             bytes_in: trace.bytes_in,
@@ -241,6 +241,8 @@ struct Exchange<'g> {
 /// What the log says of an exchange beside its reply.
 #[derive(Debug, Default)]
 struct Trace {
+    /// The path to log in place of the one received, which holds a secret.
+    path: Option<String>,
     /// The operation that served it.
     endpoint: Option<Arc<Endpoint>>,
     /// The error URI, where it failed.
@@ -278,6 +280,7 @@ impl Exchange<'_> {
         let Some(found) = table.find(&target) else {
             return self.refuse(Refusal::NoRoute, None, trace);
         };
+        trace.path = found.redacted(&segments);
         if self.parts.method == Method::OPTIONS {
             return self.options(&found, trace);
         }

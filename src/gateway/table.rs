@@ -62,6 +62,8 @@ struct PlacedRoute {
     // left, then the host's from the right. Each route has its own: two routes may name the
     // variable in one place differently.
     names: Box<[Box<str>]>,
+    /// The path's segments that variables take whose names say that it is a secret.
+    secrets: Box<[usize]>,
 }
 
 type PathTree = Node<Place>;
@@ -188,6 +190,9 @@ impl RouteTable {
                 }
             };
             route.path.segments().iter().for_each(&mut name);
+            let segments = route.path.segments().iter().enumerate();
+            let secrets = segments.filter(|(_, segment)| is_secret(segment));
+            let secrets = secrets.map(|(place, _)| place).collect();
             let paths = match &route.host {
                 HostPattern::Any => &mut table.any_host,
                 HostPattern::Labels(labels) => {
@@ -202,6 +207,7 @@ impl RouteTable {
                     method: route.method,
                     endpoint,
                     names: names.into(),
+                    secrets,
                 });
             table.routes += 1;
         }
@@ -259,7 +265,47 @@ impl RouteTable {
     }
 }
 
+/// Whether a segment is a variable that holds a secret, going by its name.
+fn is_secret(segment: &Segment) -> bool {
+    const TELLING: [&str; 6] = [
+        "token",
+        "secret",
+        "passw",
+        "credential",
+        "signature",
+        "api_key",
+    ];
+    let Segment::Variable(name) = segment else {
+        return false;
+    };
+    let name = name.to_ascii_lowercase();
+    TELLING.iter().any(|telling| name.contains(telling))
+}
+
 impl<'t> Match<'t, '_> {
+    /// Returns the path as it may be logged, if it holds what must not be: a segment that a variable
+    /// with a telling name takes, such as `/reset/:token`, is `***`.
+    pub fn redacted(&self, segments: &[Cow<'_, str>]) -> Option<String> {
+        let is_hidden = |place| {
+            let mut routes = self.place.routes.iter();
+            routes.any(|route| route.secrets.contains(&place))
+        };
+        // Nearly always there is none, and this is all.
+        if self
+            .place
+            .routes
+            .iter()
+            .all(|route| route.secrets.is_empty())
+        {
+            return None;
+        }
+        let shown = segments.iter().enumerate().map(|(place, segment)| {
+            let segment = if is_hidden(place) { "***" } else { segment };
+            format!("/{segment}")
+        });
+        Some(shown.collect())
+    }
+
     /// Returns what serves `method`: HEAD is served by GET where there is no HEAD of its own.
     pub fn endpoint(&self, method: &Method) -> Option<&'t Arc<Endpoint>> {
         let route = |method: &Method| self.place.routes.iter().find(|it| it.method == method);
@@ -401,6 +447,21 @@ mod tests {
             find(&table, "PUT", "h", "/a/1/2"),
             r#"/a/:p/:q {"p":"1","q":"2"} []"#
         );
+    }
+
+    #[test]
+    fn a_variable_with_a_telling_name_is_not_logged() {
+        let table = table(&["GET _ /reset/:resetToken/x", "GET _ /a/:b"]);
+        let redacted = |path: &str| {
+            let segments = crate::gateway::target::segments(path).unwrap();
+            let target = Target {
+                host: "h",
+                segments: &segments,
+            };
+            table.find(&target).unwrap().redacted(&segments)
+        };
+        assert_eq!(redacted("/a/b"), None);
+        assert_eq!(redacted("/z/../reset/s%2Fx/x/").unwrap(), "/reset/***/x");
     }
 
     #[test]

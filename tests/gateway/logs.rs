@@ -57,7 +57,10 @@ async fn nothing_of_queries_headers_and_bodies_is_logged_at_any_level() {
             "action": {"type": "wamp_call", "procedure": "com.test.echo", "args": ["{{request.body}}"]},
             "response": {"on_result": {"body": "{{action.result.args |> head |> integer}}"}}}},
         "/bad/uri": {"post": {
-            "action": {"type": "wamp_call", "procedure": "com test {{request.body.text}}"}}}
+            "action": {"type": "wamp_call", "procedure": "com test {{request.body.text}}"}}},
+        "/sign-in/:access_token": {"post": {
+            "action": {"type": "static", "body": 1},
+            "response": {"on_result": {"headers": {"set-cookie": "id=secret-set-cookie"}}}}}
     }"#;
     let (log, _guard) = Log::begin();
     let mut gateway = TestGateway::with_paths(paths).await;
@@ -69,28 +72,39 @@ async fn nothing_of_queries_headers_and_bodies_is_logged_at_any_level() {
         "/bad/status",
         "/bad/template",
         "/bad/uri",
+        "/sign-in/secret-token",
         "/nothing",
     ] {
         for body in [r#"{"text": "secret-body"}"#, r#"{"text": "secret-body}"#] {
-            let headers = [
-                ("content-type", "application/json"),
-                ("authorization", "Bearer secret-header"),
-            ];
-            let path = format!("{path}?key=secret-query");
-            gateway.http.send("POST", &path, &headers, body).await;
+            for authorization in ["Bearer secret-bearer", "Basic c2VjcmV0LWJhc2lj"] {
+                let headers = [
+                    ("content-type", "application/json"),
+                    ("authorization", authorization),
+                    ("proxy-authorization", authorization),
+                    ("cookie", "session=secret-cookie"),
+                    ("x-api-key", "secret-api-key"),
+                    ("referer", "http://a/?token=secret-referer"),
+                ];
+                let path = format!("{path}?key=secret-query&access_token=secret-query");
+                gateway.http.send("POST", &path, &headers, body).await;
+            }
         }
     }
+    gateway.http.get("/sign-in/secret-token").await;
     gateway.stop().await;
     let text = log.text();
     assert!(text.contains("POST /call/echo 204"), "{text}");
+    assert!(text.contains("POST /sign-in/*** 200"), "{text}");
+    assert!(text.contains("GET /sign-in/*** 405"), "{text}");
     assert!(text.contains("a template failed"), "{text}");
     assert_eq!(
         text.matches("a response template gave what cannot be sent")
             .count(),
-        2,
+        4,
         "{text}"
     );
     assert!(!text.contains("secret"), "{text}");
+    assert!(!text.contains("c2VjcmV0"), "{text}");
 }
 
 #[tokio::test]

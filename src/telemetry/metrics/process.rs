@@ -14,14 +14,13 @@ use super::{Scrape, Unit};
 const TICKS_IN_A_SECOND: f64 = 100.0;
 
 pub(super) fn collect(scrape: &mut Scrape<'_>) {
-    let version = env!("CARGO_PKG_VERSION");
     scrape.info(
         "wampgate_build",
         "The program that runs.",
         &[
-            ("version", version),
-            ("os", std::env::consts::OS),
-            ("arch", std::env::consts::ARCH),
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("revision", env!("WAMPGATE_COMMIT")),
+            ("target", env!("WAMPGATE_TARGET")),
         ],
     );
     if let Some(of_process) = fs::read_to_string("/proc/self/stat")
