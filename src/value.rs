@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub mod json;
 pub mod msgpack;
+pub mod time;
 
 /// Deepest nesting of lists and maps that any decoder of ours accepts.
 pub const MAX_DEPTH: usize = 128;

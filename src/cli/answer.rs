@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap};
 
 use super::upload::Upload;
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::value::{Map, Value, json};
 
 /// A whole answer.
@@ -54,9 +54,9 @@ impl Answer {
         }
     }
 
-    /// Returns what is wrong with a document that was refused, each finding rendered as `check` renders
-    /// its own; none where the answer is another.
-    pub(super) fn findings(&self, upload: &Upload, colour: bool) -> Vec<String> {
+    /// Returns what is wrong, each finding rendered as `check` renders its own: with the line where it is
+    /// about `upload`, without a place where it is about other documents. None where the answer has none.
+    pub(super) fn findings(&self, upload: Option<&Upload>, colour: bool) -> Vec<String> {
         let Some(Value::List(errors)) = self.member("errors") else {
             return Vec::new();
         };
@@ -84,7 +84,7 @@ impl Answer {
 /// One finding of an answer, rendered with the line and a caret where it is about `upload`.
 ///
 /// A code that only a newer gateway knows is shown as it comes.
-fn finding(error: &Map, upload: &Upload, colour: bool) -> String {
+fn finding(error: &Map, upload: Option<&Upload>, colour: bool) -> String {
     let text = |name: &str| error.get(name).and_then(Value::as_text);
     let number = |name: &str| {
         let number = error.get(name).and_then(Value::as_u64)?;
@@ -92,10 +92,10 @@ fn finding(error: &Map, upload: &Upload, colour: bool) -> String {
     };
     let message = text("message").or(text("detail")).unwrap_or_default();
     let place = number("line").zip(number("column"));
-    let location = upload.locate(place, text("pointer").unwrap_or_default());
+    let pointer = text("pointer").unwrap_or_default();
+    let location = upload.map_or_else(Location::default, |upload| upload.locate(place, pointer));
     let Some(code) = text("code").and_then(Code::from_name) else {
         let code = text("code").unwrap_or("?");
-        let pointer = &location.pointer;
         return format!("error[{code}]: {message}\n  --> {location} at {pointer}");
     };
     let mut finding = Diagnostic::error(code, location, message);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::put::{Done, Put};
+use super::put::{Done, Fate, Put};
 use super::remote::{Access, Author, Gateway, as_admin};
 use super::stored::name;
 use super::{Outcome, Outside, upload};
@@ -48,11 +48,10 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         "--if-revision is for one document, and these are {}",
         uploads.len()
     );
-    let put = Put {
-        dry_run: args.dry_run,
-        if_revision: args.if_revision,
-        from: args.author.header(outside),
-    };
+    let mut put = Put::new(args.if_revision, args.author.header(outside));
+    if args.dry_run {
+        put = put.dry();
+    }
     let mut is_good = !findings.iter().any(Diagnostic::is_error);
     as_admin(&args.gateway, Access::Token, outside, async |remote| {
         for upload in &uploads {
@@ -74,10 +73,11 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
 
 /// What was done, or would be: `created spec com.example.market (revision 7)`.
 fn said(done: &Done, key: &Key, is_dry_run: bool) -> String {
-    let name = name(key);
-    match (is_dry_run, done.fate, done.revision) {
-        (true, fate, _) => format!("would be {}: {name}\n", fate.word()),
-        (false, fate, Some(revision)) => format!("{} {name} (revision {revision})\n", fate.word()),
-        (false, fate, None) => format!("{} {name}\n", fate.word()),
+    let (name, word) = (name(key), done.fate.word());
+    match (done.fate, done.revision) {
+        (Fate::Unchanged, _) => format!("{word} {name}\n"),
+        _ if is_dry_run => format!("would be {word}: {name}\n"),
+        (_, Some(revision)) => format!("{word} {name} (revision {revision})\n"),
+        (_, None) => format!("{word} {name}\n"),
     }
 }

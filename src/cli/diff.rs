@@ -33,9 +33,9 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
     anyhow::ensure!(!uploads.is_empty(), "there is nothing to compare");
     let mut is_same = !findings.iter().any(Diagnostic::is_error);
     as_admin(&args.gateway, Access::Token, outside, async |remote| {
-        let put = Put::dry_run();
+        let mut put = Put::default().dry();
         for upload in &uploads {
-            is_same &= compare(&remote, &put, upload, outside).await?;
+            is_same &= compare(&remote, &mut put, upload, outside).await?;
         }
         Ok(if is_same {
             Outcome::Done
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
 /// Shows what would change of one document, and returns whether nothing would.
 async fn compare(
     remote: &Remote,
-    put: &Put,
+    put: &mut Put,
     upload: &Upload,
     outside: &Outside,
 ) -> anyhow::Result<bool> {
@@ -79,6 +79,9 @@ async fn compare(
         false => outside.print(&lines)?,
     }
     match done {
+        Ok(done) if done.fate == Fate::Awaiting => {
+            outside.print("(its routes are known once its realm is there)\n")?;
+        }
         Ok(done) => outside.print(&done.routes(paint))?,
         Err(refusal) => refusal.tell()?,
     }

@@ -1,9 +1,10 @@
 //! `wampgate list`: what a running gateway has, in columns.
 
 use super::remote::{Access, Gateway, Remote, as_admin};
-use super::stored::{DocumentArgs, path, text};
+use super::stored::{self, DocumentArgs, path, text, time};
 use super::{Outcome, Outside};
 use crate::spec::listing::{self, columns};
+use crate::store::Kind;
 use crate::value::{Map, Value};
 
 /// Lists what a running gateway has: specs and realms, routes, revisions, gateways.
@@ -51,82 +52,84 @@ enum Format {
 
 pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
     as_admin(&args.gateway, Access::Token, outside, async |remote| {
-        let items = items(&remote, args.what.as_ref()).await?;
-        match args.format {
-            Format::Json => outside.print(&format!("{}\n", Value::List(items)))?,
-            Format::Text => outside.print(&table(args.what.as_ref(), &items))?,
-        }
+        outside.print(&listed(args, &remote).await?)?;
         Ok(Outcome::Done)
     })
 }
 
-async fn items(remote: &Remote, what: Option<&What>) -> anyhow::Result<Vec<Value>> {
-    match what {
-        None => {
-            let mut all = remote.list("/realms").await?;
-            all.extend(remote.list("/api_specs").await?);
-            Ok(all)
+async fn listed(args: &Args, remote: &Remote) -> anyhow::Result<String> {
+    let kinds: &[Kind] = match &args.what {
+        None => &[Kind::Realm, Kind::Spec],
+        Some(What::Specs) => &[Kind::Spec],
+        Some(What::Realms) => &[Kind::Realm],
+        Some(What::Routes) => {
+            let items = remote.list("/routes").await?;
+            let cells = |item: &Map| listing::COLUMNS.map(|name| text(item, &name.to_lowercase()));
+            return Ok(shown(args.format, items, &listing::COLUMNS, cells));
         }
-        Some(What::Specs) => remote.list("/api_specs").await,
-        Some(What::Realms) => remote.list("/realms").await,
-        Some(What::Routes) => remote.list("/routes").await,
         Some(What::Revisions(document)) => {
             let path = path(&document.key());
-            remote.list(&format!("{path}/revisions")).await
-        }
-        Some(What::Gateways) => remote.list("/cluster").await,
-    }
-}
-
-fn table(what: Option<&What>, items: &[Value]) -> String {
-    let items = items.iter().filter_map(Value::as_map);
-    match what {
-        None | Some(What::Specs | What::Realms) => {
-            const DOCUMENTS: [&str; 6] = ["KIND", "ID", "STATE", "SOURCE", "REVISION", "CHANGED"];
-            columns(&DOCUMENTS, items.map(document))
-        }
-        Some(What::Routes) => {
-            let cells = |item| listing::COLUMNS.map(|name| text(item, &name.to_lowercase()));
-            columns(&listing::COLUMNS, items.map(cells))
-        }
-        Some(What::Revisions(_)) => {
-            columns(&["REVISION", "CHANGED", "BY", "TEXT"], items.map(revision))
+            let items = remote.list(&format!("{path}/revisions")).await?;
+            let headings = ["REVISION", "CHANGED", "BY", "TEXT"];
+            return Ok(shown(args.format, items, &headings, revision));
         }
         Some(What::Gateways) => {
-            const GATEWAYS: [&str; 5] = ["ID", "VERSION", "STATE", "REVISION", "SEEN"];
-            let cells = ["id", "version", "state", "revision", "ts"];
-            columns(
-                &GATEWAYS,
-                items.map(|item| cells.map(|name| text(item, name))),
-            )
+            let items = remote.list("/cluster").await?;
+            let headings = ["ID", "VERSION", "STATE", "REVISION", "SEEN"];
+            return Ok(shown(args.format, items, &headings, gateway));
         }
+    };
+    let mut items = Vec::new();
+    let mut rows = Vec::new();
+    for kind in kinds {
+        let collection = remote.list(stored::collection(*kind)).await?;
+        let maps = collection.iter().filter_map(Value::as_map);
+        rows.extend(maps.map(|item| document(*kind, item)));
+        items.extend(collection);
+    }
+    let headings = ["KIND", "ID", "STATE", "SOURCE", "REVISION", "CHANGED"];
+    Ok(match args.format {
+        Format::Json => format!("{}\n", Value::List(items)),
+        Format::Text => columns(&headings, rows),
+    })
+}
+
+fn shown<const N: usize>(
+    format: Format,
+    items: Vec<Value>,
+    headings: &[&str; N],
+    cells: impl Fn(&Map) -> [String; N],
+) -> String {
+    match format {
+        Format::Json => format!("{}\n", Value::List(items)),
+        Format::Text => columns(headings, items.iter().filter_map(Value::as_map).map(cells)),
     }
 }
 
-/// A realm is known by its `uri`, a spec by its `id`.
-fn document(item: &Map) -> [String; 6] {
-    let (kind, id) = match item.get("id") {
-        Some(_) => ("spec", "id"),
-        None => ("realm", "uri"),
+fn document(kind: Kind, item: &Map) -> [String; 6] {
+    let (word, id) = match kind {
+        Kind::Spec => ("spec", "id"),
+        Kind::Realm => ("realm", "uri"),
     };
-    let [state, source, revision, changed] =
-        ["state", "source", "revision", "ts"].map(|name| text(item, name));
-    [
-        kind.to_owned(),
-        text(item, id),
-        state,
-        source,
-        revision,
-        changed,
-    ]
+    let [id, state, source, revision] =
+        [id, "state", "source", "revision"].map(|name| text(item, name));
+    [word.to_owned(), id, state, source, revision, time(item)]
 }
 
 fn revision(item: &Map) -> [String; 4] {
-    let [number, changed, author] = ["revision", "ts", "author"].map(|name| text(item, name));
-    // A revision without a text is the document's end.
-    let hash = match text(item, "hash") {
-        none if none.is_empty() => "deleted".to_owned(),
-        hash => hash.chars().take(12).collect(),
+    let what = match item.get("deleted") {
+        Some(Value::Bool(true)) => "deleted".to_owned(),
+        _ => text(item, "hash").chars().take(SHORT).collect(),
     };
-    [number, changed, author, hash]
+    let [number, author] = ["revision", "author"].map(|name| text(item, name));
+    [number, time(item), author, what]
+}
+
+/// How much of a text's hash tells it from others.
+const SHORT: usize = 12;
+
+fn gateway(item: &Map) -> [String; 5] {
+    let [id, version, state, revision] =
+        ["id", "version", "state", "revision"].map(|name| text(item, name));
+    [id, version, state, revision, time(item)]
 }

@@ -1,11 +1,13 @@
 //! The documents of a gateway: where the admin API has them, as what they come, and how one is put
 //! there.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::remote::{Remote, segment};
 use crate::store::{Key, Kind};
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, time};
 
 /// Which document.
 #[derive(Debug, Clone, clap::Args)]
@@ -50,13 +52,17 @@ pub(super) fn name(key: &Key) -> String {
     }
 }
 
+/// Returns the path of all documents of a kind.
+pub(super) fn collection(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Spec => "/api_specs",
+        Kind::Realm => "/realms",
+    }
+}
+
 /// Returns the path of a document.
 pub(super) fn path(key: &Key) -> String {
-    let collection = match key.kind {
-        Kind::Spec => "api_specs",
-        Kind::Realm => "realms",
-    };
-    format!("/{collection}/{}", segment(&key.id))
+    format!("{}/{}", collection(key.kind), segment(&key.id))
 }
 
 /// Reads the text of a document as it was uploaded, a realm's without its secrets; none where there is
@@ -74,6 +80,16 @@ pub(super) async fn source(
     }
     Ok(Some(answer.success()?.text()?.to_owned()))
 }
+
+/// Returns the member that tells when something was, to the second; empty where there is none.
+pub(super) fn time(item: &Map) -> String {
+    let millis = item.get("ts").and_then(Value::as_u64);
+    let shown = millis.map(|millis| time::show(Duration::from_millis(millis)));
+    shown.map_or_else(String::new, |shown| format!("{}Z", &shown[..SECONDS]))
+}
+
+/// Length of a time without the parts of a second.
+const SECONDS: usize = "2026-11-21T17:00:00".len();
 
 /// Returns a member as a cell shows it; empty where there is none.
 pub(super) fn text(item: &Map, name: &str) -> String {

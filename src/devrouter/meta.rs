@@ -17,9 +17,8 @@ use super::directory::{Directory, Entry, Kind, Parting};
 use super::outbox::Dismissal;
 use super::realm::{State, pattern};
 use super::session::Session;
-use super::time;
 use crate::uri::{Match, Uri, UriCheck};
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, time};
 use crate::wamp::id::SessionId;
 use crate::wamp::message::{Message, Payload};
 

@@ -147,7 +147,7 @@ fn findings_of_a_gateway_are_shown_with_the_lines_of_the_file() {
           {\"pointer\": \"/versions/1.0/paths/~1items~1:id/get/respones\", \"line\": 28, \"column\": 25, \
            \"code\": \"D005\", \"message\": \"unknown key `respones`\", \"hint\": null}, \
           {\"pointer\": \"/x\", \"code\": \"Z999\", \"message\": \"what only a later version knows\"}]}";
-    let server = Scripted::start(&[refusal]);
+    let server = Scripted::start(&["404 Not Found", refusal]);
     let said = server.run("wampgate apply five-mistakes.json --if-revision 7");
     insta::assert_snapshot!(said, @r#"
     error[M105]: unknown function `intger`
@@ -168,6 +168,11 @@ fn findings_of_a_gateway_are_shown_with_the_lines_of_the_file() {
     error: spec com.example.mistakes is refused: 3 errors
     [exit 1]
     "#);
+    assert!(
+        server
+            .request()
+            .starts_with("GET /api_specs/com.example.mistakes HTTP")
+    );
     let request = server.request();
     let sent = std::fs::read_to_string(root().join("files/five-mistakes.json")).unwrap();
     assert!(
@@ -185,7 +190,8 @@ fn a_realm_in_a_list_has_its_findings_in_the_list() {
         {\"errors\": [{\"pointer\": \"/descripton\", \"line\": 1, \"column\": 18, \"code\": \"D005\", \
            \"message\": \"unknown key `descripton`\", \"hint\": \"did you mean `description`?\"}]}";
     let created = "201 Created\n\n{\"uri\": \"com.a\", \"revision\": 3}";
-    let server = Scripted::start(&[created, refusal]);
+    let absent = "404 Not Found";
+    let server = Scripted::start(&[absent, created, absent, refusal]);
     let said = server.run(
         "printf '[\\n {\"uri\": \"com.a\"}, {\"uri\": \"com.b\", \"descripton\": \"b\"}\\n]' |\
          wampgate apply - --from 'Ada <ada@example.org>'",
@@ -201,6 +207,7 @@ fn a_realm_in_a_list_has_its_findings_in_the_list() {
     error: realm com.b is refused: 1 error
     [exit 1]
     "#);
+    server.request();
     let request = server.request();
     assert!(request.ends_with("\n\n{\"uri\": \"com.a\"}"), "{request}");
     assert!(
@@ -213,8 +220,9 @@ fn a_realm_in_a_list_has_its_findings_in_the_list() {
 fn what_the_store_or_somebody_else_did_is_told_and_the_rest_is_tried() {
     let said = |status: &str, detail: &str| {
         let answer = format!("{status}\n\n{{\"detail\": \"{detail}\"}}");
+        let before = "200 OK\n\n{\"revision\": 8}";
         let done = "200 OK\n\n{\"revision\": 9}";
-        let server = Scripted::start(&[&answer, done]);
+        let server = Scripted::start(&["404 Not Found", &answer, before, done]);
         server.run("wampgate apply five-mistakes.json realm.json")
     };
     let done = "replaced spec com.example.mistakes (revision 9)\n";
@@ -238,14 +246,14 @@ fn what_the_store_or_somebody_else_did_is_told_and_the_rest_is_tried() {
 fn all_pages_of_a_list_are_read() {
     let first = "200 OK\ncontent-type: application/json\n\
         link: </v1.0/api_specs?cursor=b&limit=1>; rel=\"next\"\n\n\
-        [{\"id\": \"a\", \"state\": \"active\", \"source\": \"store\", \"revision\": 3, \"ts\": \"2026-11-21T17:00:00Z\"}]";
+        [{\"id\": \"a\", \"state\": \"active\", \"source\": \"store\", \"revision\": 3, \"ts\": 1403455001643}]";
     let second = "200 OK\n\n[{\"id\": \"b\", \"state\": \"rejected\", \"source\": \"file\"}]";
     let server = Scripted::start(&[first, second]);
     let said = server.run("wampgate list specs");
     assert_eq!(
         said,
         "KIND  ID  STATE     SOURCE  REVISION  CHANGED\n\
-         spec  a   active    store   3         2026-11-21T17:00:00Z\n\
+         spec  a   active    store   3         2014-06-22T16:36:41Z\n\
          spec  b   rejected  file\n[exit 0]"
     );
     assert!(server.request().starts_with("GET /api_specs HTTP"));
