@@ -16,7 +16,7 @@ use wampgate::listener;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::Client;
-use wampgate::wamp::config::{Reconnect, RouterConfig};
+use wampgate::wamp::config::{PassOn, Reconnect, RouterConfig};
 
 use crate::http::{Answer, Http, PATIENCE};
 use crate::peers::{self, Callee, RealRouter};
@@ -349,6 +349,11 @@ pub(crate) fn sessions(url: &str) -> RouterConfig {
     RouterConfig {
         urls: vec![url.into()],
         reconnect: Reconnect { min, max },
+        // All that there is, to see that nobody takes offence.
+        pass_on: PassOn {
+            trace_context: true,
+            request_id: true,
+        },
         ..RouterConfig::default()
     }
 }

@@ -258,12 +258,39 @@ impl Cell {
     }
 
     pub(crate) async fn http(&self, method: &str, path: &str, body: &str) -> String {
-        let headers: &[_] = if body.is_empty() {
-            &[]
-        } else {
-            &[("content-type", "application/json")]
+        // So that each call and publication tells where in a trace it stands, whatever becomes of it.
+        let mut headers = vec![("traceparent", TRACEPARENT), ("tracestate", "foo=1")];
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json"));
+        }
+        show(
+            &self
+                .http
+                .send(method, path, &headers, body.to_owned())
+                .await,
+        )
+    }
+
+    /// What arrives of attributes that are nobody's but ours: with a call, and with an event.
+    async fn custom(&mut self) -> String {
+        let own = || {
+            let told = [("_traceparent", TRACEPARENT), ("_request_id", "r-1")];
+            told.map(|(name, text)| (name.to_owned(), Value::from(text)))
         };
-        show(&self.http.send(method, path, headers, body.to_owned()).await)
+        let mut call = crate::client::call("com.example.ours.told", vec![]);
+        call.options.extend(own());
+        let called = show_result(self.ours.call(call).await.map(|result| result.payload));
+        let mut publish = Publish::new(
+            uri("com.example.ours.hear"),
+            numbered(Value::I64(1)),
+            PATIENCE,
+        );
+        publish.options.extend(own());
+        let excluded = ("exclude_me".to_owned(), Value::Bool(false));
+        publish.options.extend([excluded]);
+        self.ours.publish(publish).await.unwrap();
+        let event = self.events.next().await.expect("the subscription lasts");
+        format!("{called}, heard: {}", show_payload(&told(&event.details)))
     }
 
     /// Calls a procedure of the callee, not through HTTP.
@@ -538,7 +565,25 @@ async fn offer(client: &Client, interrupted: Arc<Notify>) -> Vec<Registration> {
             Ok(numbered("done".into()))
         })
         .await;
-    [echo, fail, slow, progress].map(Result::unwrap).into()
+    let told = client
+        .register(&ours("told"), options, |invocation| async move {
+            Ok(told(&invocation.details))
+        })
+        .await;
+    [echo, fail, slow, progress, told]
+        .map(Result::unwrap)
+        .into()
+}
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// What details have that is nobody's but ours.
+fn told(details: &Map) -> Payload {
+    let own = details.iter().filter(|(name, _)| name.starts_with('_'));
+    let own: Map = own
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Payload::new(vec![own.into()], kwargs())
 }
 
 /// With a named argument, without which fox-wamp sends null, which autobahn in Python cannot bear.

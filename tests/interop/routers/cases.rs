@@ -400,6 +400,16 @@ pub(super) const CASES: &[Case] = &[
         ],
     },
     Case {
+        what: "what arrives of attributes of our own",
+        ask: Ask::Do(|cell| Box::pin(cell.custom())),
+        gives: r#"[{}] {"named":true}, heard: [{}] {"named":true}"#,
+        but: &[but(
+            "embedded/*",
+            CUSTOM,
+            "ours passes them on; others drop them, and nobody takes offence",
+        )],
+    },
+    Case {
         what: "we publish nothing",
         ask: Ask::Do(|cell| Box::pin(cell.publish_nothing())),
         gives: "[] {}",
@@ -436,6 +446,7 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
+const CUSTOM: &str = r#"[{"_request_id":"r-1","_traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}] {"named":true}, heard: [{"_request_id":"r-1","_traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}] {"named":true}"#;
 const ROUNDED: &str = r#"200 {"args":[[9007199254740992,-9007199254740992,9223372036854776000,9223372036854776000],"second"],"kwargs":{"body":[9007199254740992,-9007199254740992,9223372036854776000,9223372036854776000],"length":79}}"#;
 const NO_BYTES_IN_JSON: &str = "the router has no bytes in JSON, and drops who should get them";
 const SENDS_UNASKED: &str = "the library sends them unasked, and the router drops it for that";
