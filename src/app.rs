@@ -178,6 +178,7 @@ impl App {
         listeners.extend(admin.as_ref().map(|it| ("admin", it.connections().clone())));
         metrics::tell_of_listeners(&gateway.metrics, listeners);
         metrics::tell_of_pools(&gateway.metrics, gateway.pools.clone());
+        metrics::tell_of_traces(&gateway.metrics, gateway.tracer.clone());
         lifecycle.advance(Stage::Serving);
         Ok(Self {
             gateway,

@@ -1,7 +1,8 @@
-//! What is read at a scrape and not counted before: listeners, sessions, the store, the table.
+//! What is read at a scrape and not counted before: listeners, sessions, traces, the store, the table.
 
 use crate::listener::{ConnectionCounts, Connections};
 use crate::telemetry::metrics::{Metrics, Samples, Scrape, Unit};
+use crate::telemetry::traces::Tracer;
 use crate::wamp::pool::{Outcomes, PoolState, PoolStatus, Pools, SessionState, SessionStatus};
 
 /// Tells of the connections of listeners, each by its name.
@@ -52,6 +53,22 @@ fn by_listener(
     for (name, counts) in all {
         samples.put(&[("listener", name)], count(counts));
     }
+}
+
+/// Tells what became of spans; where nothing is recorded, of none.
+pub(super) fn tell_of_traces(metrics: &Metrics, tracer: Tracer) {
+    metrics.collect(move |scrape| {
+        let counts = tracer.counts().unwrap_or_default();
+        scrape.counter(
+            "wampgate_trace_spans",
+            "Spans of recorded traces, by whether the collector has them.",
+            Unit::None,
+            |samples| {
+                samples.put(&[("outcome", "exported")], counts.exported);
+                samples.put(&[("outcome", "dropped")], counts.dropped);
+            },
+        );
+    });
 }
 
 /// Tells of the sessions of all realms.
