@@ -4,11 +4,12 @@
 //! itself. It keeps the last [`REVISIONS`] revisions of each document, refuses a write that was made
 //! against another revision than the present one, and shows its contents as a value that follows
 //! every change, whoever made it. Nothing is ever deleted by itself.
-//! Read `store/embedded.rs` next for the store of one gateway, `store/record.rs` for what a record is
-//! as bytes.
+//! Read `store/embedded.rs` next for the store of one gateway, `store/nats.rs` for that of several,
+//! `store/record.rs` for what a record is as bytes.
 
 pub mod embedded;
 mod file;
+pub mod nats;
 pub mod record;
 mod url;
 
@@ -298,6 +299,7 @@ impl fmt::Display for Present<'_> {
 pub async fn open(url: &Url) -> Result<Arc<dyn Store>, OpenError> {
     match url {
         Url::File(folder) => Ok(Arc::new(embedded::Embedded::open(folder).await?)),
+        Url::Nats(address) => Ok(Arc::new(nats::Nats::open(address.clone()).await?)),
     }
 }
 

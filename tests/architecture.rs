@@ -65,6 +65,7 @@ const HOMES: &[(&str, &str)] = &[
     ("socket2", "wamp/transport"),
     ("ring", "wamp/auth store/record admin/token"),
     ("redb", "store"),
+    ("async_nats", "store/nats/link store/nats/bucket"),
     ("axum", "listener gateway admin security/oauth2 problem"),
     ("hyper", "listener"),
     ("hyper_util", "listener cli/remote telemetry/traces/export"),

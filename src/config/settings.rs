@@ -261,12 +261,10 @@ fn read_store(reader: &ObjectReader<'_>) -> Option<store::Url> {
     let node = reader.get("url")?;
     match store::Url::parse(text, &reader.folder(node)) {
         Ok(url) => Some(url),
-        Err(error @ store::UrlError::NotBuilt) => {
-            refuse_later(reader, node, &error.to_string());
-            None
-        }
         Err(error) => {
-            let message = format!("not a store, for example `file:data`: {error}");
+            let message = format!(
+                "not a store, for example `file:data` or `nats://host:4222/bucket`: {error}"
+            );
             reader.refuse_value(node, &message)
         }
     }

@@ -286,23 +286,26 @@ fn the_store_of_a_file_begins_at_its_folder() {
     assert_eq!(store(file, &variable).unwrap(), "file:c");
     let file = "[store]\nurl = 'file:/var/lib/wampgate'";
     assert_eq!(store(file, &[]).unwrap(), "file:/var/lib/wampgate");
+    let file = "[store]\nurl = 'nats://a,b/c?replicas=3'";
+    let shown = "nats://a:4222,b:4222/c?snapshot=conf/data&replicas=3";
+    assert_eq!(store(file, &[]).unwrap(), shown);
 }
 
 #[test]
 fn what_is_no_store_is_found() {
     insta::assert_snapshot!(load("[store]\nurl = 'data'", &[], &[]).unwrap_err(), @r"
-    error[D008]: `url`: not a store, for example `file:data`: unknown scheme
+    error[D008]: `url`: not a store, for example `file:data` or `nats://host:4222/bucket`: unknown scheme
       --> conf/wampgate.toml:2:7 at /store/url
        |
      2 | url = 'data'
        |       ^^^^^^
     ");
-    insta::assert_snapshot!(load("[store]\nurl = 'nats://a:4222/b'", &[], &[]).unwrap_err(), @r"
-    error[D012]: a store in NATS is not built yet
+    insta::assert_snapshot!(load("[store]\nurl = 'nats://me:hush@a:4222/b/c'", &[], &[]).unwrap_err(), @r"
+    error[D008]: `url`: not a store, for example `file:data` or `nats://host:4222/bucket`: expected a bucket behind the servers, of letters, digits, `-` and `_`: `/wampgate`
       --> conf/wampgate.toml:2:7 at /store/url
        |
-     2 | url = 'nats://a:4222/b'
-       |       ^^^^^^^^^^^^^^^^^ it comes with a later version; remove it
+     2 | url = 'nats://*******@a:4222/b/c'
+       |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^
     ");
 }
 

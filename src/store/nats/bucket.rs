@@ -1,0 +1,496 @@
+//! A bucket of JetStream KV, as a stream of entries that are read and written one by one.
+//!
+//! A bucket is a stream whose subjects are its keys; an entry is a message, its number is the
+//! stream's sequence, and the newest of a key is what stands there. The few requests that this takes
+//! are made here, and of each answer only what is needed is read. That keeps to servers of any
+//! version: the client's own types for `create_key_value` do not understand what nats-server 2.9
+//! answers. Every read is answered by the stream's leader, which knows all that was acknowledged;
+//! the faster direct reads may come from a server that does not yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::link::{Link, Trouble};
+
+/// Longest wait for a read. Leaders answer within milliseconds.
+const READ: Duration = Duration::from_secs(2);
+
+/// Longest wait for the acknowledgement of a write: most of the servers have to have it.
+const WRITE: Duration = Duration::from_secs(5);
+
+/// How many entries are read at a time.
+const AT_ONCE: usize = 16;
+
+/// "stream not found"
+const NO_STREAM: u64 = 10059;
+/// "no message found"
+const NO_MESSAGE: u64 = 10037;
+/// "wrong last sequence: ..."
+const WRONG_SEQUENCE: u64 = 10071;
+/// "replicas > 1 not supported in non-clustered mode"
+const NO_CLUSTER: u64 = 10074;
+/// "stream name already in use with a different configuration"
+const NAME_IN_USE: u64 = 10058;
+
+/// The header by which every program that knows KV tells that an entry deletes its key.
+const OPERATION: &str = "KV-Operation";
+
+/// A bucket, through one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket {
+    link: Arc<Link>,
+    name: String,
+}
+
+/// How a bucket is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Make {
+    /// How many entries of each key are kept.
+    pub(super) history: usize,
+    /// How many servers keep each entry; none for three in a cluster, else one.
+    pub(super) replicas: Option<usize>,
+    /// For how long an entry is kept, in memory only; none for ever, on disk.
+    pub(super) max_age: Option<Duration>,
+}
+
+/// What a bucket's stream tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct About {
+    /// When it was made: another time, another stream.
+    pub(super) created: String,
+    /// The number of the newest entry; 0 before the first.
+    pub(super) last: u64,
+    /// How many keys have entries.
+    pub(super) keys: u64,
+    /// How many entries of each key are kept; none for no limit.
+    pub(super) history: Option<u64>,
+    /// Whether changes are published where [`Bucket::changes`] says.
+    pub(super) tells_changes: bool,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its number.
+    pub(super) sequence: u64,
+    /// Its key.
+    pub(super) key: String,
+    /// Whether it deletes the key.
+    pub(super) is_deletion: bool,
+    /// What was written; empty where another program deleted the key.
+    pub(super) payload: Bytes,
+    /// When the server took it, in milliseconds since 1970.
+    pub(super) time_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+#[derive(Deserialize)]
+struct StreamInfo {
+    created: String,
+    config: StreamConfig,
+    state: StreamState,
+    /// How many subjects there are in all; the answer has as many as fit into a page.
+    #[serde(default)]
+    total: u64,
+}
+
+#[derive(Deserialize)]
+struct StreamConfig {
+    #[serde(default)]
+    max_msgs_per_subject: i64,
+    republish: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct StreamState {
+    last_seq: u64,
+    #[serde(default)]
+    num_subjects: u64,
+    subjects: Option<BTreeMap<String, u64>>,
+}
+
+#[derive(Deserialize)]
+struct Got {
+    message: GotMessage,
+}
+
+#[derive(Deserialize)]
+struct GotMessage {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+    #[serde(default)]
+    time: String,
+}
+
+#[derive(Deserialize)]
+struct Acknowledged {
+    stream: String,
+    seq: u64,
+}
+
+impl Bucket {
+    pub(super) fn new(link: Arc<Link>, name: String) -> Self {
+        Self { link, name }
+    }
+
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    fn stream(&self) -> String {
+        format!("KV_{}", self.name)
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.name)
+    }
+
+    /// Returns where the numbers of new entries are published. Not the subjects of the keys
+    /// themselves: whoever listens there is taken for one who answers, and a write that nobody took
+    /// would be silence instead of a refusal.
+    pub(super) fn changes(&self) -> String {
+        format!("wampgate.changes.{}.>", self.name)
+    }
+
+    /// Looks at the stream.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`].
+    pub(super) async fn about(&self) -> Result<Option<About>, Trouble> {
+        let info = match self.info(json!({})).await {
+            Err(Trouble::Refused { code, .. }) if code == NO_STREAM => return Ok(None),
+            info => info?,
+        };
+        Ok(Some(About {
+            created: info.created,
+            last: info.state.last_seq,
+            keys: info.state.num_subjects,
+            history: u64::try_from(info.config.max_msgs_per_subject).ok(),
+            tells_changes: info.config.republish.is_some(),
+        }))
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Trouble> {
+        let prefix = self.subject("");
+        let mut keys = Vec::new();
+        loop {
+            let request = json!({"subjects_filter": format!("{prefix}>"), "offset": keys.len()});
+            let info = self.info(request).await?;
+            let subjects = info.state.subjects.unwrap_or_default();
+            let is_last = subjects.is_empty() || (keys.len() + subjects.len()) as u64 >= info.total;
+            let subjects = subjects.into_keys();
+            keys.extend(subjects.filter_map(|it| it.strip_prefix(&prefix).map(str::to_owned)));
+            if is_last {
+                return Ok(keys);
+            }
+        }
+    }
+
+    async fn info(&self, request: Value) -> Result<StreamInfo, Trouble> {
+        let name = format!("STREAM.INFO.{}", self.stream());
+        self.ask(&name, request).await
+    }
+
+    /// Makes the bucket, unless there is one of that name.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`].
+    pub(super) async fn make(&self, make: Make) -> Result<(), Trouble> {
+        match self.create(make, make.replicas.unwrap_or(3)).await {
+            // Only one server: known for sure. In a cluster with servers away it is not made with
+            // less copies than asked for, since nobody would add the others later.
+            Err(Trouble::Refused { code, .. }) if code == NO_CLUSTER && make.replicas.is_none() => {
+                self.create(make, 1).await
+            }
+            made => made,
+        }
+    }
+
+    async fn create(&self, make: Make, replicas: usize) -> Result<(), Trouble> {
+        let keys = self.subject(">");
+        let mut request = json!({
+            "name": self.stream(),
+            "subjects": [keys],
+            "retention": "limits",
+            "storage": if make.max_age.is_some() { "memory" } else { "file" },
+            "num_replicas": replicas,
+            "max_msgs_per_subject": make.history,
+            "max_age": make.max_age.map_or(0, |age| age.as_secs() * 1_000_000_000),
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_msg_size": -1,
+            "max_consumers": -1,
+            "discard": "new",
+            "allow_direct": true,
+            "allow_rollup_hdrs": true,
+            "deny_delete": true,
+        });
+        if make.max_age.is_none() {
+            request["republish"] = json!({
+                "src": keys,
+                "dest": self.changes(),
+                "headers_only": true,
+            });
+        }
+        let name = format!("STREAM.CREATE.{}", self.stream());
+        match self.ask::<Value>(&name, request).await {
+            // Another gateway, or an administrator, was faster.
+            Err(Trouble::Refused { code, .. }) if code == NAME_IN_USE => Ok(()),
+            made => made.map(drop),
+        }
+    }
+
+    /// Returns the newest entry of a key.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`].
+    pub(super) async fn newest(&self, key: &str) -> Result<Option<Entry>, Trouble> {
+        let request = json!({"last_by_subj": self.subject(key)});
+        self.get(request).await
+    }
+
+    /// Returns the newest entry of every key, also of those that are deleted.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`].
+    pub(super) async fn all_newest(&self) -> Result<Vec<Entry>, Trouble> {
+        let keys = self.keys().await?;
+        let entries = keys.into_iter().map(|key| {
+            let bucket = self.clone();
+            async move { bucket.newest(&key).await }
+        });
+        let entries: Vec<_> = stream::iter(entries)
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(entries.into_iter().flatten().collect())
+    }
+
+    /// Returns the entry of that number.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`].
+    pub(super) async fn at(&self, sequence: u64) -> Result<Option<Entry>, Trouble> {
+        self.get(json!({"seq": sequence})).await
+    }
+
+    /// Returns the first entry from that number on; of any key, or of one.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`].
+    pub(super) async fn next(
+        &self,
+        sequence: u64,
+        key: Option<&str>,
+    ) -> Result<Option<Entry>, Trouble> {
+        let subject = self.subject(key.unwrap_or(">"));
+        let request = json!({"seq": sequence, "next_by_subj": subject});
+        self.get(request).await
+    }
+
+    async fn get(&self, request: Value) -> Result<Option<Entry>, Trouble> {
+        let name = format!("STREAM.MSG.GET.{}", self.stream());
+        let Got { message } = match self.ask(&name, request).await {
+            Err(Trouble::Refused { code, .. }) if code == NO_MESSAGE => return Ok(None),
+            got => got?,
+        };
+        let decode = |text: String| {
+            let bytes = BASE64.decode(text.as_bytes());
+            bytes.map_err(|error| Trouble::Garbled(error.to_string()))
+        };
+        let headers = decode(message.hdrs)?;
+        let key = message.subject.strip_prefix(&self.subject(""));
+        let key = key.ok_or_else(|| Trouble::Garbled(format!("subject {}", message.subject)))?;
+        Ok(Some(Entry {
+            sequence: message.seq,
+            key: key.to_owned(),
+            is_deletion: is_deletion(&String::from_utf8_lossy(&headers)),
+            payload: decode(message.data)?.into(),
+            time_ms: time_ms(&message.time).unwrap_or_default(),
+        }))
+    }
+
+    /// Writes an entry if the newest of its key is `expected` (0: there is none), and returns its
+    /// number; none if another one is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`]: after [`Trouble::Silent`] it may be written, or be written later.
+    pub(super) async fn append(
+        &self,
+        key: &str,
+        payload: Vec<u8>,
+        is_deletion: bool,
+        expected: u64,
+    ) -> Result<Option<u64>, Trouble> {
+        let mut headers = HeaderMap::new();
+        let expected = expected.to_string();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.as_str());
+        if is_deletion {
+            headers.insert(OPERATION, "DEL");
+        }
+        let (link, subject) = (&self.link, self.subject(key));
+        let answer = link
+            .request(subject, headers, payload.into(), WRITE)
+            .await?;
+        match read::<Acknowledged>(&answer.payload) {
+            Ok(done) if done.stream == self.stream() => Ok(Some(done.seq)),
+            Ok(done) => Err(Trouble::Garbled(format!(
+                "the stream {} took what was for {}",
+                done.stream,
+                self.stream()
+            ))),
+            Err(Trouble::Refused { code, .. }) if code == WRONG_SEQUENCE => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Writes an entry whatever is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trouble`].
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        payload: Vec<u8>,
+        is_deletion: bool,
+    ) -> Result<(), Trouble> {
+        let mut headers = HeaderMap::new();
+        if is_deletion {
+            headers.insert(OPERATION, "DEL");
+        }
+        let (link, subject) = (&self.link, self.subject(key));
+        let answer = link.request(subject, headers, payload.into(), READ).await?;
+        read::<Acknowledged>(&answer.payload).map(drop)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, name: &str, request: Value) -> Result<T, Trouble> {
+        let subject = format!("$JS.API.{name}");
+        let payload = Bytes::from(request.to_string());
+        let answer = self.link.request(subject, HeaderMap::new(), payload, READ);
+        read(&answer.await?.payload)
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Trouble> {
+    let garbled = |error: serde_json::Error| Trouble::Garbled(error.to_string());
+    let answer: Answer = serde_json::from_slice(bytes).map_err(garbled)?;
+    match answer.error {
+        Some(refusal) => Err(Trouble::Refused {
+            code: refusal.err_code,
+            text: refusal.description,
+        }),
+        None => serde_json::from_slice(bytes).map_err(garbled),
+    }
+}
+
+/// Whether the headers tell that an entry deletes its key: `DEL`, `PURGE` of the tools, and the
+/// marker that servers from 2.11 on leave for what has expired.
+fn is_deletion(headers: &str) -> bool {
+    headers.lines().any(|line| match line.split_once(':') {
+        Some((OPERATION, value)) => matches!(value.trim(), "DEL" | "PURGE"),
+        Some(("Nats-Marker-Reason", _)) => true,
+        _ => false,
+    })
+}
+
+/// Reads a time as servers write it, `2026-11-21T16:57:22.123456789Z`.
+fn time_ms(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let seconds = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+    // The days of the civil calendar since 1970, counted in years that begin in March.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days = (year * 365 + leap_days + (153 * month + 2) / 5 + day).checked_sub(719_469)?;
+    let fraction = text.get(20..).unwrap_or_default();
+    let thousandths = fraction.bytes().chain(*b"000").filter(u8::is_ascii_digit);
+    let thousandths = thousandths
+        .take(3)
+        .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    Some((days * 86_400 + seconds) * 1000 + thousandths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_servers_write_them() {
+        assert_eq!(time_ms("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(time_ms("2000-02-29T23:59:59.5Z"), Some(951_868_799_500));
+        assert_eq!(
+            time_ms("2026-11-21T16:57:22.123456789Z"),
+            Some(1_795_280_242_123)
+        );
+        for wrong in ["", "0001-01-01T00:00:00Z", "yesterday", "2026-11-21"] {
+            assert_eq!(time_ms(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn deletions_are_told_by_the_headers() {
+        for deletion in [
+            "KV-Operation: DEL",
+            "KV-Operation:PURGE",
+            "Nats-Marker-Reason: MaxAge",
+        ] {
+            assert!(is_deletion(&format!(
+                "NATS/1.0\r\nX: y\r\n{deletion}\r\n\r\n"
+            )));
+        }
+        assert!(!is_deletion(
+            "NATS/1.0\r\nKV-Operation: PUT\r\nX: DEL\r\n\r\n"
+        ));
+        assert!(!is_deletion(""));
+    }
+
+    #[test]
+    fn an_answer_is_a_refusal_or_what_was_asked_for() {
+        let refused = read::<Acknowledged>(
+            br#"{"type":"x","error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"}}"#,
+        );
+        let text = "wrong last sequence: 3".to_owned();
+        assert_eq!(refused.err(), Some(Trouble::Refused { code: 10071, text }));
+        let done: Acknowledged = read(br#"{"stream":"KV_x","seq":7,"domain":"y"}"#).unwrap();
+        assert_eq!(done.seq, 7);
+        let garbled = read::<Acknowledged>(br#"{"stream":"KV_x"}"#).err().unwrap();
+        assert!(garbled.to_string().contains("seq"), "{garbled}");
+    }
+}
