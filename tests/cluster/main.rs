@@ -1,0 +1,10 @@
+//! Gateways that share a bucket of NATS JetStream, on real nats-servers.
+//!
+//! `make test` installs nats-server (`tests/peers/`) and runs these. Plain `cargo test` skips them
+//! with a notice, unless `WAMPGATE_PEERS` names the folder that `tests/peers/install.py` prints.
+
+mod alone;
+mod gateways;
+mod holds;
+mod outages;
+mod servers;

@@ -1,0 +1,152 @@
+//! Three gateways on a cluster of three servers that die, stop and come back.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use wampgate::store::{Store, WriteError};
+
+use crate::gateways::{Gateway, PATIENCE};
+use crate::servers::Servers;
+
+async fn all_serve(gateways: &[Gateway], expected: &[(&str, &str)]) {
+    for gateway in gateways {
+        gateway.serves(expected).await;
+    }
+}
+
+/// Writes until it is done: elections may take longer than a write waits.
+async fn put_at_last(gateway: &Gateway, id: &str, text: &str) {
+    let done = timeout(PATIENCE, async {
+        loop {
+            match gateway.put(id, text).await {
+                Ok(_) => return,
+                Err(WriteError::Unavailable(_) | WriteError::Unknown(_)) => {
+                    let mut state = gateway.store.state();
+                    let change = state.changed();
+                    timeout(Duration::from_millis(100), change).await.ok();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    done.await.expect("it can be written at last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_converge_and_survive_servers_that_die() {
+    let Some(mut servers) = Servers::three() else {
+        return;
+    };
+    let url = servers.url("dying");
+    let gateways = Gateway::three(&url).await;
+    let [one, two, three] = &gateways;
+
+    // Loaded, replaced and deleted on different gateways, it is so on all.
+    one.put("a", "1").await.unwrap();
+    two.put("b", "1").await.unwrap();
+    all_serve(&gateways, &[("a", "1"), ("b", "1")]).await;
+    three.put("a", "2").await.unwrap();
+    one.delete("b").await.unwrap();
+    all_serve(&gateways, &[("a", "2")]).await;
+    let mut times = Vec::new();
+    for number in 0..10 {
+        let text = number.to_string();
+        one.put("a", &text).await.unwrap();
+        #[expect(clippy::disallowed_methods, reason = "real servers keep real time")]
+        let begin = Instant::now();
+        all_serve(&gateways, &[("a", &text)]).await;
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    assert!(times[5] < Duration::from_secs(1), "{times:?}");
+
+    // One dies: what is served stays, and writes go on.
+    for number in 0..3 {
+        servers.kill(number);
+        for (gateway, text) in gateways.iter().zip(["x", "y", "z"]) {
+            put_at_last(gateway, "a", text).await;
+        }
+        all_serve(&gateways, &[("a", "z")]).await;
+        servers.start(number);
+        for gateway in &gateways {
+            gateway.ready().await;
+        }
+    }
+
+    // All die: all is served, and a write says at once that it was not done.
+    servers.kill_all();
+    for gateway in &gateways {
+        gateway.state("degraded").await;
+        gateway.refuses("NATS").await;
+        gateway.serves(&[("a", "z")]).await;
+    }
+    let [one, two, three] = gateways;
+    let gateways = [one, two, three.restart().await];
+    gateways[2].serves(&[("a", "z")]).await;
+    gateways[2].refuses("NATS").await;
+
+    servers.start_rest();
+    for gateway in &gateways {
+        gateway.ready().await;
+    }
+    gateways[2].put("b", "back").await.unwrap();
+    all_serve(&gateways, &[("a", "z"), ("b", "back")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_is_an_outage_and_an_open_write_is_unknown() {
+    let Some(mut servers) = Servers::three() else {
+        return;
+    };
+    let gateways = Gateway::three(&servers.url("frozen")).await;
+    gateways[0].put("a", "1").await.unwrap();
+    all_serve(&gateways, &[("a", "1")]).await;
+
+    // One stops in the middle of what it does: the others elect.
+    for number in 0..3 {
+        servers.freeze(number);
+        for (gateway, text) in gateways.iter().zip(["x", "y", "z"]) {
+            put_at_last(gateway, "a", text).await;
+        }
+        all_serve(&gateways, &[("a", "z")]).await;
+        servers.thaw(number);
+        for gateway in &gateways {
+            gateway.ready().await;
+        }
+    }
+    // Who was frozen as the leader may have told old things for a moment: nobody has believed it.
+    all_serve(&gateways, &[("a", "z")]).await;
+
+    // All stop: nothing says whether an open write is done.
+    (0..3).for_each(|number| servers.freeze(number));
+    let result = gateways[0].put("open", "1").await;
+    assert!(matches!(result, Err(WriteError::Unknown(_))), "{result:?}");
+    for gateway in &gateways {
+        gateway.state("degraded").await;
+        gateway.refuses("").await;
+        gateway.serves(&[("a", "z")]).await;
+    }
+    (0..3).for_each(|number| servers.thaw(number));
+    for gateway in &gateways {
+        gateway.ready().await;
+    }
+    // Done or not, it is the same on all, and what was written with it in view comes after it.
+    put_at_last(&gateways[1], "open", "2").await;
+    all_serve(&gateways, &[("a", "z"), ("open", "2")]).await;
+
+    // Wiped: held.
+    servers.wipe();
+    servers.start_rest();
+    for gateway in &gateways {
+        gateway.state("held").await;
+        gateway.serves(&[("a", "z"), ("open", "2")]).await;
+    }
+    let confirm = gateways[2]
+        .store
+        .confirm(wampgate::store::Confirm::Gateway, "ann".to_owned());
+    confirm.await.unwrap();
+    for gateway in &gateways {
+        gateway.ready().await;
+    }
+    all_serve(&gateways, &[("a", "z"), ("open", "2")]).await;
+}
