@@ -7,7 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
-use std::{fs, io};
+use std::{env, fs, io};
+
+use serde_json::Value;
 
 use crate::PROGRAM;
 
@@ -323,4 +325,87 @@ fn a_container_runs_the_program_and_not_as_root() {
     let health: Vec<&str> = health[1..].iter().map(String::as_str).collect();
     let output = wampgate(&health, &["--help"], &[]);
     assert!(output.status.success(), "{health:?}");
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how make tells the tests where the peers are"
+)]
+fn compose_runs_the_program_with_what_is_there() {
+    let Some(peers) = env::var_os("WAMPGATE_PEERS") else {
+        notice("skipped: reads YAML with the peers' Python; run `make test`, which installs them");
+        return;
+    };
+    let bin = Path::new(&peers).join("bin");
+    let as_json =
+        "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)";
+    let output = Command::new(bin.join("python"))
+        .args(["-c", as_json])
+        .arg(deploy("compose.yaml"))
+        .output()
+        .unwrap();
+    let compose: Value = serde_json::from_slice(&output.stdout).unwrap();
+
+    let known: Vec<&String> = compose["volumes"].as_object().unwrap().keys().collect();
+    for (name, service) in compose["services"].as_object().unwrap() {
+        let texts = |member: &str| -> Vec<&str> {
+            let list = service[member].as_array().into_iter().flatten();
+            list.map(|text| text.as_str().unwrap()).collect()
+        };
+        for volume in texts("volumes") {
+            let source = volume.split(':').next().unwrap();
+            let is_there = deploy(source).exists() || known.iter().any(|it| *it == source);
+            assert!(is_there, "{name} mounts {source}");
+        }
+        for other in service["depends_on"].as_object().into_iter().flatten() {
+            assert!(
+                compose["services"].get(other.0).is_some(),
+                "{name} waits for {}",
+                other.0
+            );
+        }
+        if service["image"] != "wampgate" {
+            continue;
+        }
+        let command = texts("command");
+        if !command.is_empty() {
+            let output = wampgate(&command, &["--help"], &[]);
+            assert!(output.status.success(), "{command:?}");
+            continue;
+        }
+        let environment = service["environment"].as_object().unwrap();
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+        let environment: Vec<_> = environment.collect();
+        let config = configuration(&["serve", "--config", CONFIG], &environment);
+        assert!(text(&config, "store", "url").starts_with("nats://"));
+        assert!(seconds(service["stop_grace_period"].as_str().unwrap()) >= longest_end(&config));
+        // The ports of the host differ, those of the program do not.
+        assert!(texts("ports")[0].ends_with(":18080"));
+    }
+
+    let check = Command::new(PROGRAM)
+        .arg("check")
+        .args([deploy("compose/specs"), deploy("compose/realms")])
+        .output()
+        .unwrap();
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stderr)
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(bin.join("crossbar"))
+        .args(["check", "--cbdir"])
+        .arg(folder.path())
+        .arg("--config")
+        .arg(deploy("compose/crossbar.json"))
+        .env("HOME", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("configuration looks good"), "{said}");
 }
