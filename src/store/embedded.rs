@@ -1,20 +1,16 @@
 //! The store of one gateway: a redb file beside it, or memory.
 //!
-//! ```text
-//! meta      "format", "revision" -> number
-//! records   (kind, id, revision) -> record as JSON: the last 20 of each document
-//! ```
-//!
-//! The newest record of a document is what stands there, so nothing is written twice and nothing can
-//! disagree. All that is not deleted is also held in memory, as [`Contents`]; the file is read when
-//! it is opened, and for older revisions.
+//! All that is not deleted is also held in memory, as [`Contents`]; the file is read when it is
+//! opened, and for older revisions. What is in it is in `embedded/tables.rs`, how it is made and
+//! opened in `file.rs`.
 //!
 //! One write is one transaction, synced to the disk before it is acknowledged. Writes run one after
 //! another on threads that may block. A file that fails (a full disk, say) is opened anew before it
 //! is used again, which also tells whether the last write was done.
 
+mod tables;
+
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -23,30 +19,20 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use redb::Database;
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::file::{self, META, OpenError};
-use super::{
-    Confirm, Contents, Gateway, Key, REVISIONS, ReadError, Record, State, Store, Write, WriteError,
-};
+use super::file::{self, OpenError};
+use super::{Confirm, Contents, Gateway, Key, ReadError, Record, State, Store, Write, WriteError};
 
 /// The longest text that is taken, in bytes: 4 MiB.
 pub const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// The name of the file in its folder.
 const FILE: &str = "store.redb";
-
-/// The format of the file; one of a later format is refused.
-const FORMAT: u64 = 1;
-
-/// The member of [`META`] with the number of the newest write.
-const REVISION: &str = "revision";
-
-const RECORDS: TableDefinition<'_, (&str, &str, u64), &[u8]> = TableDefinition::new("records");
 
 /// Most jobs that run or wait. Each may be a text of several MiB.
 const QUEUE: u32 = 64;
@@ -115,8 +101,8 @@ impl Embedded {
                 source,
             })?;
             Self::from_source(Box::new(move || {
-                let database = file::open(&path, FORMAT)?;
-                let contents = load(&database, &path)?;
+                let database = file::open(&path, tables::FORMAT)?;
+                let contents = tables::load(&database, &path)?;
                 Ok((database, contents))
             }))
         });
@@ -139,7 +125,7 @@ impl Embedded {
                 let reason = "memory is not opened twice".to_owned();
                 return Err(OpenError::Damaged { path, reason });
             }
-            let database = file::initialize(InMemoryBackend::new(), FORMAT);
+            let database = file::initialize(InMemoryBackend::new(), tables::FORMAT);
             let database = database.map_err(|error| OpenError::redb(&path, error))?;
             Ok((database, Contents::default()))
         };
@@ -272,7 +258,7 @@ impl Shared {
             return Err(error);
         }
         let record = Record::of(write, contents.revision + 1);
-        match put(&database, &record) {
+        match tables::put(&database, &record) {
             Ok(()) => {
                 medium.database = Some(database);
                 self.contents
@@ -315,7 +301,7 @@ impl Shared {
         let mut medium = lock(&self.medium);
         let database = self.database(&mut medium);
         let database = database.map_err(ReadError::Unavailable)?;
-        let revisions = revisions(&database, key);
+        let revisions = tables::revisions(&database, key);
         if revisions.is_ok() {
             medium.database = Some(database);
         }
@@ -386,110 +372,6 @@ fn check_text(text: &str) -> Result<(), WriteError> {
 /// A thread that panicked with the lock has taken the database out, and not put it back.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Writes a record, and removes the revisions that are too old then. Synced when it returns.
-fn put(database: &Database, record: &Record) -> Result<(), redb::Error> {
-    // Its durability is `Immediate` by default: the commit returns after the sync.
-    let transaction = database.begin_write()?;
-    {
-        let mut meta = transaction.open_table(META)?;
-        meta.insert(REVISION, record.revision)?;
-        let (kind, id) = (record.key.kind.name(), record.key.id.as_str());
-        let mut records = transaction.open_table(RECORDS)?;
-        records.insert((kind, id, record.revision), record.encode().as_slice())?;
-        let all = records.range((kind, id, 0)..=(kind, id, u64::MAX))?;
-        let mut old = Vec::new();
-        for entry in all.rev().skip(REVISIONS) {
-            old.push(entry?.0.value().2);
-        }
-        for revision in old {
-            records.remove((kind, id, revision))?;
-        }
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
-fn revisions(database: &Database, key: &Key) -> Result<Vec<Record>, String> {
-    let read = || -> Result<_, redb::Error> {
-        let transaction = database.begin_read()?;
-        let records = match transaction.open_table(RECORDS) {
-            // Nothing has been written yet.
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            records => records?,
-        };
-        let (kind, id) = (key.kind.name(), key.id.as_str());
-        let mut found = Vec::new();
-        for entry in records.range((kind, id, 0)..=(kind, id, u64::MAX))?.rev() {
-            let (key, value) = entry?;
-            found.push(Record::decode(key.value().2, value.value()));
-        }
-        Ok(found)
-    };
-    let found = read().map_err(|error| error.to_string())?;
-    let records = found.into_iter().collect::<Result<_, _>>();
-    records.map_err(|error| error.to_string())
-}
-
-/// Reads what is there.
-fn load(database: &Database, path: &Path) -> Result<Contents, OpenError> {
-    let damaged = |reason: String| OpenError::Damaged {
-        path: path.to_owned(),
-        reason,
-    };
-    let (revision, found) = newest(database).map_err(|error| OpenError::redb(path, error))?;
-    let mut records = BTreeMap::new();
-    for (kind, id, revision, bytes) in found {
-        let record = Record::decode(revision, &bytes)
-            .map_err(|error| damaged(format!("{kind} `{id}`: {error}")))?;
-        if (record.key.kind.name(), &record.key.id) != (kind.as_str(), &id) {
-            return Err(damaged(format!("{kind} `{id}` is another document's")));
-        }
-        if record.text.is_some() {
-            records.insert(record.key.clone(), record);
-        }
-    }
-    Ok(Contents {
-        revision,
-        records: Arc::new(records),
-    })
-}
-
-/// The number of the newest write, and the newest record of each document: kind, id, revision and
-/// bytes.
-type Newest = (u64, Vec<(String, String, u64, Vec<u8>)>);
-
-fn newest(database: &Database) -> Result<Newest, redb::Error> {
-    let transaction = database.begin_read()?;
-    let revision = transaction.open_table(META)?.get(REVISION)?;
-    let Some(revision) = revision.map(|revision| revision.value()) else {
-        // Nothing has been written yet.
-        return Ok((0, Vec::new()));
-    };
-    let records = transaction.open_table(RECORDS)?;
-    let mut found: Vec<(String, String, u64, Vec<u8>)> = Vec::new();
-    // From the end, from document to document: older revisions are not read.
-    while let Some(entry) = match found.last() {
-        None => records.range::<(&str, &str, u64)>(..)?.next_back(),
-        Some((kind, id, ..)) => records
-            .range(..(kind.as_str(), id.as_str(), 0))?
-            .next_back(),
-    } {
-        let (key, value) = entry?;
-        let (kind, id, number) = key.value();
-        if number > revision {
-            let message = format!("revision {number} is newer than the newest, {revision}");
-            return Err(redb::Error::Corrupted(message));
-        }
-        found.push((
-            kind.to_owned(),
-            id.to_owned(),
-            number,
-            value.value().to_vec(),
-        ));
-    }
-    Ok((revision, found))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Disk {
             let path = Path::new("disk");
             let is_new = lock(&disk.0.bytes).is_empty();
             let database = if is_new {
-                file::initialize(disk.clone(), FORMAT)
+                file::initialize(disk.clone(), tables::FORMAT)
             } else {
                 Database::builder()
                     .set_check_integrity_on_open(true)
@@ -68,7 +68,7 @@ impl Disk {
                     .map_err(redb::Error::from)
             };
             let database = database.map_err(|error| OpenError::redb(path, error))?;
-            let contents = load(&database, path)?;
+            let contents = tables::load(&database, path)?;
             Ok((database, contents))
         }))
     }
