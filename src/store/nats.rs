@@ -18,6 +18,7 @@
 //! `nats/bucket.rs` and `nats/link.rs` are all that speaks to NATS.
 
 mod address;
+mod answer;
 mod bucket;
 mod confirm;
 mod keeper;

@@ -3,7 +3,7 @@
 #[path = "../store/laws.rs"]
 mod laws;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use wampgate::store::nats::Nats;
 use wampgate::store::record::hash;
 use wampgate::store::{self, Expect, Store, Write, WriteError};
@@ -66,16 +66,6 @@ async fn credentials_are_used_and_never_said() {
     gateway.serves(&[("a", "1")]).await;
 }
 
-/// Asks a server as any other program would.
-async fn ask(servers: &Servers, subject: &str, request: &Value) -> Value {
-    let url = servers.url("");
-    let client = async_nats::connect(url.trim_end_matches('/'))
-        .await
-        .unwrap();
-    let answer = client.request(subject.to_owned(), request.to_string().into());
-    serde_json::from_slice(&answer.await.unwrap().payload).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_a_later_version_are_kept_and_those_before_them_served() {
     let Some(servers) = Servers::one("") else {
@@ -86,7 +76,7 @@ async fn records_of_a_later_version_are_kept_and_those_before_them_served() {
     gateway.ready().await;
     let first = gateway.put("a", "1").await.unwrap();
     let later = json!({"format": 2, "something": "else"});
-    let later = ask(&servers, "$KV.later.spec.a", &later).await;
+    let later = servers.ask("$KV.later.spec.a", &later).await;
     let later = later["seq"].as_u64().unwrap();
     let show = |revision| move |contents: &store::Contents| contents.revision >= revision;
     gateway.shows("the later record", show(later)).await;
@@ -154,7 +144,7 @@ async fn what_disappears_without_a_trace_holds_the_store() {
     gateway.put("a", "1").await.unwrap();
     gateway.put("b", "1").await.unwrap();
     let purge = json!({"filter": "$KV.purged.spec.a"});
-    ask(&servers, "$JS.API.STREAM.PURGE.KV_purged", &purge).await;
+    servers.ask("$JS.API.STREAM.PURGE.KV_purged", &purge).await;
     let reason = gateway.state("held").await;
     assert!(reason.contains("`spec.a` is gone"), "{reason}");
     gateway.serves(&[("a", "1"), ("b", "1")]).await;
@@ -169,7 +159,9 @@ async fn a_bucket_made_anew_behind_an_open_connection_is_noticed() {
     let gateway = Gateway::start(&url).await;
     gateway.ready().await;
     gateway.put("a", "1").await.unwrap();
-    ask(&servers, "$JS.API.STREAM.DELETE.KV_anew", &json!({})).await;
+    servers
+        .ask("$JS.API.STREAM.DELETE.KV_anew", &json!({}))
+        .await;
     // It holds nothing, and takes it for a new one: with more writes than there were.
     let fresh = Gateway::start(&url).await;
     fresh.ready().await;

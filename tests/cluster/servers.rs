@@ -14,6 +14,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Where nats-server is installed, or `None`, with a notice, where a test is to be skipped.
@@ -96,6 +97,31 @@ impl Servers {
         let servers = self.addresses.iter().map(|ip| format!("{ip}:{port}"));
         let servers: Vec<_> = servers.collect();
         format!("nats://{}/{bucket}", servers.join(","))
+    }
+
+    /// Connects as any other program would.
+    pub(crate) async fn client(&self) -> async_nats::Client {
+        let url = self.url("");
+        let servers: Vec<_> = url["nats://".len()..]
+            .trim_end_matches('/')
+            .split(',')
+            .collect();
+        async_nats::connect(servers).await.unwrap()
+    }
+
+    /// Asks as any other program would.
+    pub(crate) async fn ask(&self, subject: &str, request: &Value) -> Value {
+        let client = self.client().await;
+        let answer = client.request(subject.to_owned(), request.to_string().into());
+        serde_json::from_slice(&answer.await.unwrap().payload).unwrap()
+    }
+
+    /// Returns which server leads a bucket's stream.
+    pub(crate) async fn leader(&self, bucket: &str) -> usize {
+        let subject = format!("$JS.API.STREAM.INFO.KV_{bucket}");
+        let about = self.ask(&subject, &json!({})).await;
+        let leader = about["cluster"]["leader"].as_str().unwrap();
+        leader["server-".len()..].parse().unwrap()
     }
 
     /// Starts one that is not there, with what is left on its disk. Others retry until it answers.

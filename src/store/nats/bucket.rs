@@ -7,7 +7,6 @@
 //! answers. Every read is answered by the stream's leader, which knows all that was acknowledged;
 //! the faster direct reads may come from a server that does not yet.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::answer::{Acknowledged, Got, OPERATION, StreamInfo, is_deletion, read, time_ms};
 use super::link::{Link, Trouble};
 
 /// Longest wait for a read. Leaders answer within milliseconds.
@@ -40,9 +39,6 @@ const WRONG_SEQUENCE: u64 = 10071;
 const NO_CLUSTER: u64 = 10074;
 /// "stream name already in use with a different configuration"
 const NAME_IN_USE: u64 = 10058;
-
-/// The header by which every program that knows KV tells that an entry deletes its key.
-const OPERATION: &str = "KV-Operation";
 
 /// A bucket, through one connection.
 #[derive(Debug, Clone)]
@@ -90,67 +86,6 @@ pub(super) struct Entry {
     pub(super) payload: Bytes,
     /// When the server took it, in milliseconds since 1970.
     pub(super) time_ms: u64,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    error: Option<Refusal>,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(default)]
-    err_code: u64,
-    #[serde(default)]
-    description: String,
-}
-
-#[derive(Deserialize)]
-struct StreamInfo {
-    created: String,
-    config: StreamConfig,
-    state: StreamState,
-    /// How many subjects there are in all; the answer has as many as fit into a page.
-    #[serde(default)]
-    total: u64,
-}
-
-#[derive(Deserialize)]
-struct StreamConfig {
-    #[serde(default)]
-    max_msgs_per_subject: i64,
-    republish: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct StreamState {
-    last_seq: u64,
-    #[serde(default)]
-    num_subjects: u64,
-    subjects: Option<BTreeMap<String, u64>>,
-}
-
-#[derive(Deserialize)]
-struct Got {
-    message: GotMessage,
-}
-
-#[derive(Deserialize)]
-struct GotMessage {
-    subject: String,
-    seq: u64,
-    #[serde(default)]
-    hdrs: String,
-    #[serde(default)]
-    data: String,
-    #[serde(default)]
-    time: String,
-}
-
-#[derive(Deserialize)]
-struct Acknowledged {
-    stream: String,
-    seq: u64,
 }
 
 impl Bucket {
@@ -401,96 +336,5 @@ impl Bucket {
         let payload = Bytes::from(request.to_string());
         let answer = self.link.request(subject, HeaderMap::new(), payload, READ);
         read(&answer.await?.payload)
-    }
-}
-
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Trouble> {
-    let garbled = |error: serde_json::Error| Trouble::Garbled(error.to_string());
-    let answer: Answer = serde_json::from_slice(bytes).map_err(garbled)?;
-    match answer.error {
-        Some(refusal) => Err(Trouble::Refused {
-            code: refusal.err_code,
-            text: refusal.description,
-        }),
-        None => serde_json::from_slice(bytes).map_err(garbled),
-    }
-}
-
-/// Whether the headers tell that an entry deletes its key: `DEL`, `PURGE` of the tools, and the
-/// marker that servers from 2.11 on leave for what has expired.
-fn is_deletion(headers: &str) -> bool {
-    headers.lines().any(|line| match line.split_once(':') {
-        Some((OPERATION, value)) => matches!(value.trim(), "DEL" | "PURGE"),
-        Some(("Nats-Marker-Reason", _)) => true,
-        _ => false,
-    })
-}
-
-/// Reads a time as servers write it, `2026-11-21T16:57:22.123456789Z`.
-fn time_ms(text: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let seconds = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
-    // The days of the civil calendar since 1970, counted in years that begin in March.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    let days = (year * 365 + leap_days + (153 * month + 2) / 5 + day).checked_sub(719_469)?;
-    let fraction = text.get(20..).unwrap_or_default();
-    let thousandths = fraction.bytes().chain(*b"000").filter(u8::is_ascii_digit);
-    let thousandths = thousandths
-        .take(3)
-        .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    Some((days * 86_400 + seconds) * 1000 + thousandths)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_servers_write_them() {
-        assert_eq!(time_ms("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(time_ms("2000-02-29T23:59:59.5Z"), Some(951_868_799_500));
-        assert_eq!(
-            time_ms("2026-11-21T16:57:22.123456789Z"),
-            Some(1_795_280_242_123)
-        );
-        for wrong in ["", "0001-01-01T00:00:00Z", "yesterday", "2026-11-21"] {
-            assert_eq!(time_ms(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn deletions_are_told_by_the_headers() {
-        for deletion in [
-            "KV-Operation: DEL",
-            "KV-Operation:PURGE",
-            "Nats-Marker-Reason: MaxAge",
-        ] {
-            assert!(is_deletion(&format!(
-                "NATS/1.0\r\nX: y\r\n{deletion}\r\n\r\n"
-            )));
-        }
-        assert!(!is_deletion(
-            "NATS/1.0\r\nKV-Operation: PUT\r\nX: DEL\r\n\r\n"
-        ));
-        assert!(!is_deletion(""));
-    }
-
-    #[test]
-    fn an_answer_is_a_refusal_or_what_was_asked_for() {
-        let refused = read::<Acknowledged>(
-            br#"{"type":"x","error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"}}"#,
-        );
-        let text = "wrong last sequence: 3".to_owned();
-        assert_eq!(refused.err(), Some(Trouble::Refused { code: 10071, text }));
-        let done: Acknowledged = read(br#"{"stream":"KV_x","seq":7,"domain":"y"}"#).unwrap();
-        assert_eq!(done.seq, 7);
-        let garbled = read::<Acknowledged>(br#"{"stream":"KV_x"}"#).err().unwrap();
-        assert!(garbled.to_string().contains("seq"), "{garbled}");
     }
 }
