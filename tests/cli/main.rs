@@ -13,6 +13,7 @@ mod processes;
 mod readme;
 mod stops;
 mod stores;
+mod traces;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
