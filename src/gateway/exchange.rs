@@ -11,18 +11,18 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::action::{self, ActionError, Failure, Reach};
+use self::record::{AccessLine, Trace};
+use crate::action::{self, ActionError, Failure};
 use crate::gateway::Gateway;
 use crate::gateway::answer::{self, AnswerError};
 use crate::gateway::context::{BadQuery, RequestFields, RequestSource};
@@ -34,11 +34,12 @@ use crate::listener::{Peer, body};
 use crate::mops::{Context, Template};
 use crate::negotiate;
 use crate::problem::{self, REQUEST_ID};
-use crate::spec::{Action, Response as Shape};
+use crate::spec::Response as Shape;
 use crate::telemetry;
-use crate::telemetry::metrics::{Finished, MethodSeries, Outcome};
-use crate::telemetry::traces::{Asked, RequestTrace};
+use crate::telemetry::traces::RequestTrace;
 use crate::value::{Map, Value};
+
+mod record;
 
 /// Mops is pure; its `random` draws from here. Not for secrets.
 fn random_below(bound: usize) -> usize {
@@ -109,87 +110,6 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Body>) -> Respons
     response
 }
 
-/// The line of one request in the access log, its place in the metrics and the end of its span, made
-/// when this is dropped: a client that goes away drops the whole exchange, and is to be seen too.
-struct AccessLine<'e> {
-    exchange: &'e Exchange<'e>,
-    started: Instant,
-    trace: Trace,
-    /// The status and the bytes of the answer, once there is one.
-    answered: Option<(StatusCode, Option<u64>)>,
-}
-
-impl Drop for AccessLine<'_> {
-    fn drop(&mut self) {
-        let exchange = self.exchange;
-        let Parts {
-            method,
-            uri,
-            headers,
-            ..
-        } = &exchange.parts;
-        let trace = &self.trace;
-        let status = self
-            .answered
-            .map_or(telemetry::CLIENT_GONE, |(status, _)| status.as_u16());
-        let duration = self.started.elapsed();
-        let bytes_out = self.answered.and_then(|(_, bytes)| bytes);
-
-        let series = match &trace.endpoint {
-            Some(endpoint) => exchange.series(endpoint),
-            None => {
-                let series = exchange.gateway.metrics.requests.unmatched();
-                let series = series.method(method);
-                series.begin();
-                series
-            }
-        };
-        series.finish(Finished {
-            status,
-            duration,
-            bytes_in: trace.bytes_in,
-            bytes_out,
-        });
-
-        let endpoint = trace.endpoint.as_deref();
-        let operation = endpoint.map(|endpoint| &*endpoint.operation);
-        let version = operation.map(|operation| &*operation.version);
-        let user_agent = headers.get(USER_AGENT);
-        let access = telemetry::Access {
-            request_id: &exchange.id,
-            trace_id: exchange.traced.trace_id(),
-            realm: version.map(|version| version.realm.as_str()),
-            api: version.map(|version| version.api_id.as_str()),
-            version: version.map(|version| version.name.as_str()),
-            route: operation.map(|operation| operation.pattern.as_str()),
-            method: method.as_str(),
-            path: trace.path.as_deref().unwrap_or_else(|| uri.path()),
-            status,
-            error_uri: trace.error_uri.as_deref(),
-            bytes_in: trace.bytes_in,
-            bytes_out,
-            duration,
-            // A client that went away ended the action, too.
-            backend: trace.acting.map(|acting| match acting {
-                Acting::Since(began) => began.elapsed(),
-                Acting::Took(took) => took,
-            }),
-            client_ip: exchange.client_ip,
-            user_agent: user_agent.and_then(|value| str::from_utf8(value.as_bytes()).ok()),
-        };
-        telemetry::access(&access);
-        exchange.traced.end(
-            &access,
-            &Asked {
-                scheme: exchange.scheme,
-                host: &exchange.host,
-                port: exchange.port,
-                version: exchange.parts.version,
-            },
-        );
-    }
-}
-
 /// Stands for a client that no listener has named: an exchange in a test.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -238,28 +158,6 @@ struct Exchange<'g> {
     port: u16,
 }
 
-/// What the log says of an exchange beside its reply.
-#[derive(Debug, Default)]
-struct Trace {
-    /// The path to log in place of the one received, which holds a secret.
-    path: Option<String>,
-    /// The operation that served it.
-    endpoint: Option<Arc<Endpoint>>,
-    /// The error URI, where it failed.
-    error_uri: Option<String>,
-    /// Bytes of the request's body, where known.
-    bytes_in: Option<u64>,
-    /// The call or publish.
-    acting: Option<Acting>,
-}
-
-/// How long a call or publish takes.
-#[derive(Debug, Clone, Copy)]
-enum Acting {
-    Since(Instant),
-    Took(Duration),
-}
-
 impl Exchange<'_> {
     /// Answers the request, whatever it is.
     async fn respond(&self, body: Body, trace: &mut Trace) -> Response {
@@ -296,17 +194,6 @@ impl Exchange<'_> {
             Ok(response) => response,
             Err(refusal) => self.refuse(refusal, Some((endpoint, &found)), trace),
         }
-    }
-
-    /// Notes which operation serves the request. Its [`AccessLine`] ends what begins here.
-    fn enter(&self, endpoint: &Arc<Endpoint>, trace: &mut Trace) {
-        self.series(endpoint).begin();
-        trace.endpoint = Some(endpoint.clone());
-    }
-
-    fn series<'e>(&self, endpoint: &'e Endpoint) -> &'e MethodSeries {
-        let requests = &self.gateway.metrics.requests;
-        endpoint.series(requests).method(&self.parts.method)
     }
 
     async fn serve(
@@ -349,7 +236,8 @@ impl Exchange<'_> {
             .random(&random_below)
             .data("request", &request)
             .data("security", &security);
-        match self.act(endpoint, &context, trace).await {
+        let acting = self.act(endpoint, &context);
+        match self.measured(endpoint, acting, trace).await {
             Ok(result) => {
                 let action = Value::from(Map::from_iter([("result".to_owned(), result.into())]));
                 let context = context.clone().data("action", &action);
@@ -372,49 +260,7 @@ impl Exchange<'_> {
     }
 
     /// Runs the action within the limit of its API version.
-    async fn act(
-        &self,
-        endpoint: &Endpoint,
-        context: &Context<'_>,
-        trace: &mut Trace,
-    ) -> Result<Map, ActionError> {
-        let operation = &*endpoint.operation;
-        let series = self.series(endpoint);
-        let measured = match operation.action {
-            Action::WampCall(_) => Some(series.call()),
-            Action::WampPublish(_) => Some(series.publish()),
-            Action::None | Action::Static { .. } => None,
-        };
-        let Some(measured) = measured else {
-            return self.act_within_limit(endpoint, context).await;
-        };
-        let began = Instant::now();
-        trace.acting = Some(Acting::Since(began));
-        let outcome = self.act_within_limit(endpoint, context).await;
-        trace.acting = Some(Acting::Took(began.elapsed()));
-        match &outcome {
-            Ok(_) => measured.answered(),
-            Err(ActionError::Template(_)) => measured.failed(Outcome::Unsent, "", true),
-            Err(ActionError::Failed(failure)) => {
-                let status_codes = &operation.version.status_codes;
-                let is_declared = failure.own || status_codes.contains_key(&failure.error_uri);
-                let outcome = match failure.reach() {
-                    Reach::Answered => Outcome::Error,
-                    Reach::Timeout => Outcome::Timeout,
-                    Reach::Lost => Outcome::Lost,
-                    Reach::Unsent => Outcome::Unsent,
-                };
-                measured.failed(outcome, &failure.error_uri, is_declared);
-            }
-        }
-        outcome
-    }
-
-    async fn act_within_limit(
-        &self,
-        endpoint: &Endpoint,
-        context: &Context<'_>,
-    ) -> Result<Map, ActionError> {
+    async fn act(&self, endpoint: &Endpoint, context: &Context<'_>) -> Result<Map, ActionError> {
         let _permit = match &endpoint.in_flight {
             Some(limit) => Some(limit.try_acquire().map_err(|_| {
                 Failure::bad_gateway("This API has as many actions in flight as it may.")

@@ -2,8 +2,8 @@
 //!
 //! Whoever has figures registers a collector with [`Metrics::collect`], which is asked at every
 //! scrape: pools, listeners, the store and the table keep their own counts, and nothing is counted
-//! twice. Only requests are counted here, in `metrics/requests.rs`, because they are what the hot
-//! path counts: series are found when a table is installed, and a request does no more than add to
+//! twice. Only requests are counted here, in `metrics/requests.rs` and `metrics/series.rs`, because
+//! they are what the hot path counts: series are found when a table is installed, and a request does no more than add to
 //! atomic numbers. `metrics/process.rs` tells of the process itself.
 //!
 //! Labels are what a spec or a file of ours says (API, version, realm, pattern of the route), or
@@ -14,9 +14,11 @@
 //! Names, units and suffixes follow Prometheus' "Metric and label naming"; `promtool check metrics`
 //! has nothing to say (`tests/gateway/metrics.rs`).
 
+mod actions;
 mod histogram;
 mod process;
 mod requests;
+mod series;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +29,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit as PrometheusUnit};
 
-pub use requests::{Acting, Finished, MAX_ERROR_URIS, MethodSeries, Outcome, Requests};
-pub use requests::{RouteLabels, RouteSeries};
+pub use actions::{Acting, MAX_ERROR_URIS, Outcome};
+pub use requests::Requests;
+pub use series::{Finished, MethodSeries, RouteLabels, RouteSeries};
 
 use super::sink;
 use histogram::Histogram;
