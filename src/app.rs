@@ -1,18 +1,20 @@
 //! The composition root: builds everything, owns every task, and orders the shutdown.
 //!
 //! ```text
-//! start   pools, then the table, then the listener: the first request finds all of it
+//! start   sockets, then specs and realms: pools, then the table; then requests are taken, and the
+//!         first one finds all of it
+//! change  one task follows files and the store: `app/reload.rs`
 //! SIGTERM not ready any more, while requests are still served for `min_drain`: until whoever
 //!         sends them has noticed
-//! stop    listener (no new requests, those in flight finish or are canceled), then pools (GOODBYE),
-//!         then the admin API, then what is left of traces
+//! stop    listener (no new requests, those in flight finish or are canceled), then no more changes,
+//!         then pools (GOODBYE), the embedded router, the admin API, and what is left of traces
 //! ```
 //!
 //! Ctrl-C, which a person sends, stops without the time between. The service manager hears of each
 //! stage: `app/notify.rs`.
 //!
-//! What runs beside a gateway in one process (the embedded router, the demo's service) is started
-//! before it and stopped after it, by whoever starts it: `cli/serve.rs` and `cli/demo.rs`.
+//! The store is opened before, and closed after, by whoever starts the gateway: `cli/serve.rs` and
+//! `cli/demo.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,43 +22,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use self::embedded::Embedded;
 use self::notify::ServiceManager;
-use crate::catalog::Catalog;
+use self::reload::{Handles, Reloader};
+use crate::catalog::installed::Installed;
 use crate::config::Config;
-use crate::devrouter::{self, RealmConfig};
+use crate::devrouter;
 use crate::gateway::peer::TrustedProxies;
-use crate::gateway::table::RouteTable;
 use crate::gateway::{self, Gateway};
 use crate::listener::{self, BindError, Drained, Listener, Serving};
-use crate::realm::{self, Realm};
-use crate::spec::Route;
+use crate::store::Store;
 use crate::telemetry::health::Health;
 use crate::telemetry::lifecycle::{Lifecycle, Stage};
 use crate::telemetry::traces::{Exporter, Traces};
-use crate::uri::Uri;
-use crate::wamp::config::RouterConfig;
-use crate::wamp::pool::Pools;
 
 mod administration;
+mod clock;
+mod embedded;
+mod files;
+mod findings;
 mod health;
 mod metrics;
 pub mod notify;
+mod older;
+mod presence;
+mod reload;
+mod sessions;
 
 pub use administration::AdminPlan;
+pub use embedded::{EmbeddedError, embedded_realms};
+pub use files::Files;
+pub use findings::tell;
+pub use reload::{Environment, Reloads, Settings};
 
-/// What a gateway is made of. By default nothing is served, by a listener of the default configuration.
-#[derive(Debug, Default)]
+/// What a gateway is made of.
+#[derive(Debug)]
 pub struct Plan {
     /// Where and how it listens.
     pub listener: listener::Config,
     /// Whose word on the client's address is believed.
     pub trusted_proxies: TrustedProxies,
-    /// The realms that its routes use, and how their routers are reached.
-    pub realms: Vec<(Uri, RouterConfig)>,
-    /// What it serves.
-    pub routes: Vec<Route>,
+    /// Where specs and realms come from that are files, and how routers are reached.
+    pub settings: Settings,
+    /// The values of `${NAME}` in files.
+    pub environment: Environment,
+    /// Where specs and realms come from that were uploaded. It is not closed.
+    pub store: Arc<dyn Store>,
+    /// An embedded router that runs already. The gateway uses it in the place of one of its own, and
+    /// ends it.
+    pub embedded: Option<Arc<devrouter::Router>>,
     /// Who is told that it has started, and that it stops.
     pub manager: ServiceManager,
     /// How the admin API is served, if it is.
@@ -71,6 +88,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     serving: Serving,
     admin: Option<Serving>,
+    reloading: Reloading,
     lifecycle: Lifecycle,
     health: Health,
     manager: ServiceManager,
@@ -81,24 +99,24 @@ pub struct App {
     _tasks: JoinSet<()>,
 }
 
+/// The task that follows changes.
+#[derive(Debug)]
+struct Reloading {
+    handles: Handles,
+    end: oneshot::Sender<()>,
+    task: JoinSet<Embedded>,
+}
+
 impl Plan {
-    /// Plans to serve a catalog's routes. Realms without a router of their own use `default`; a
-    /// realm that no route uses gets no sessions.
-    pub fn new(catalog: &Catalog, config: &Config, default: &RouterConfig) -> Self {
-        let routes = catalog.routes();
-        let is_used = |realm: &&Realm| {
-            let mut versions = routes.iter().map(|route| &route.operation.version);
-            versions.any(|version| version.realm == realm.uri)
-        };
-        let realms = catalog.realms().filter(is_used).map(|realm| {
-            let router = realm.router.clone().unwrap_or_else(|| default.clone());
-            (realm.uri.clone(), router)
-        });
+    /// Plans to serve what a configuration says, beside what is in `store`.
+    pub fn new(config: &Config, store: Arc<dyn Store>) -> Self {
         Self {
             listener: config.http.clone(),
             trusted_proxies: TrustedProxies::new(config.trusted_proxies.iter().copied()),
-            realms: realms.collect(),
-            routes,
+            settings: Settings::new(config),
+            environment: Environment::default(),
+            store,
+            embedded: None,
             manager: ServiceManager::default(),
             admin: None,
             traces: Traces::default(),
@@ -106,24 +124,15 @@ impl Plan {
     }
 }
 
-/// The role of a realm's users at the embedded router; who may do what comes with security.
-const USER_ROLE: &str = "user";
-
-/// Returns the realms of a catalog as the embedded router serves them: those that have no router of
-/// their own.
-pub fn embedded_realms(catalog: &Catalog) -> Vec<RealmConfig> {
-    let user = |user: &realm::User| devrouter::User {
-        authid: user.username.clone(),
-        role: USER_ROLE.to_owned(),
-        secret: user.password.clone(),
-        is_enabled: user.enabled,
-    };
-    let realms = catalog.realms().filter(|realm| realm.router.is_none());
-    let realms = realms.map(|realm| RealmConfig {
-        uri: realm.uri.clone(),
-        users: realm.users.iter().map(user).collect(),
-    });
-    realms.collect()
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The embedded router's.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
 }
 
 /// Longest wait for calls that are still out when the listener has drained: they belong to nobody
@@ -136,13 +145,28 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// More than a router may take over its GOODBYE, and the rest of the end.
 const LEAVE: Duration = Duration::from_secs(5);
 
-impl App {
-    /// Starts a gateway: it listens at once and does not wait for a router.
+/// A gateway that has its sockets and its first table, and takes no request yet.
+#[derive(Debug)]
+pub struct Loaded {
+    listener: Listener,
+    admin: Option<administration::Bound>,
+    gateway: Arc<Gateway>,
+    reloader: Reloader,
+    handles: Handles,
+    lifecycle: Lifecycle,
+    manager: ServiceManager,
+    exporter: Option<Exporter>,
+    longest_stop: Duration,
+}
+
+impl Loaded {
+    /// Binds the sockets, and loads specs and realms.
     ///
     /// # Errors
     ///
-    /// [`BindError`] for an address that cannot be had; then nothing runs.
-    pub async fn start(plan: Plan) -> Result<Self, BindError> {
+    /// [`StartError`]; then nothing runs. What is wrong with specs and realms is none: see
+    /// [`Loaded::installed`].
+    pub async fn new(plan: Plan) -> Result<Self, StartError> {
         let longest_stop =
             plan.listener.drain_timeout + POOL_DRAIN + LEAVE + administration::DRAIN + FLUSH;
         let listener = Listener::bind(plan.listener).await?;
@@ -150,47 +174,105 @@ impl App {
             Some(plan) => Some(administration::Bound::new(plan).await?),
             None => None,
         };
-        let pools = Pools::default();
-        for (realm, config) in plan.realms {
-            pools.start(&realm, config);
-        }
         let gateway = Arc::new(Gateway {
-            pools,
             trusted_proxies: plan.trusted_proxies,
             tracer: plan.traces.tracer,
             ..Gateway::default()
         });
-        gateway.install(RouteTable::build(plan.routes));
-        let serving = listener.serve(&gateway::service(gateway.clone()));
+        let lifecycle = Lifecycle::default();
+        let embedded = plan.embedded.map(Embedded::of).unwrap_or_default();
+        let (mut reloader, handles) = Reloader::new(
+            plan.settings,
+            plan.environment,
+            plan.store,
+            gateway.clone(),
+            embedded,
+            &lifecycle,
+        );
+        reloader.start().await?;
+        Ok(Self {
+            listener,
+            admin,
+            gateway,
+            reloader,
+            handles,
+            lifecycle,
+            manager: plan.manager,
+            exporter: plan.traces.exporter,
+            longest_stop,
+        })
+    }
+
+    /// Returns what will be served, with what was found.
+    pub fn installed(&self) -> Arc<Installed> {
+        self.handles.installed.borrow().clone()
+    }
+
+    /// Takes requests, and follows changes.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn serve(self) -> App {
+        let gateway = self.gateway;
+        let serving = self.listener.serve(&gateway::service(gateway.clone()));
         for address in serving.local_addrs() {
             tracing::info!(http.address = %address, "serving HTTP at http://{address}");
         }
         let mut tasks = JoinSet::new();
-        if let Some(watchdog) = plan.manager.watchdog() {
+        if let Some(watchdog) = self.manager.watchdog() {
             tasks.spawn(watchdog);
         }
-        let lifecycle = Lifecycle::default();
         let health = Health::default();
-        health::check_lifecycle(&health, lifecycle.clone());
+        health::check_lifecycle(&health, self.lifecycle.clone());
         health::check_pools(&health, gateway.pools.clone());
-        let admin = admin.map(|admin| admin.serve(&gateway, &health));
+        let admin = self.admin.map(|admin| admin.serve(&gateway, &health));
         let mut listeners = vec![("http", serving.connections().clone())];
         listeners.extend(admin.as_ref().map(|it| ("admin", it.connections().clone())));
         metrics::tell_of_listeners(&gateway.metrics, listeners);
         metrics::tell_of_pools(&gateway.metrics, gateway.pools.clone());
         metrics::tell_of_traces(&gateway.metrics, gateway.tracer.clone());
-        lifecycle.advance(Stage::Serving);
-        Ok(Self {
+        self.lifecycle.advance(Stage::Serving);
+        let mut task = JoinSet::new();
+        let (end, is_end) = oneshot::channel();
+        task.spawn(self.reloader.run(is_end));
+        App {
             gateway,
             serving,
             admin,
-            lifecycle,
+            reloading: Reloading {
+                handles: self.handles,
+                end,
+                task,
+            },
+            lifecycle: self.lifecycle,
             health,
-            manager: plan.manager,
-            exporter: plan.traces.exporter,
-            longest_stop,
+            manager: self.manager,
+            exporter: self.exporter,
+            longest_stop: self.longest_stop,
             _tasks: tasks,
-        })
+        }
+    }
+}
+
+impl App {
+    /// Starts a gateway: it listens at once and does not wait for a router.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::new`].
+    pub async fn start(plan: Plan) -> Result<Self, StartError> {
+        Ok(Loaded::new(plan).await?.serve())
+    }
+
+    /// Returns what is served, as a value that follows every change.
+    pub fn installed(&self) -> watch::Receiver<Arc<Installed>> {
+        self.reloading.handles.installed.clone()
+    }
+
+    /// Returns what asks for a reload.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloading.handles.reloads
     }
 
     /// Returns who is told of starts, reloads and the end.
@@ -245,7 +327,7 @@ impl App {
     /// # Cancel safety
     ///
     /// When dropped, what has not ended is cut off.
-    pub async fn stop(self) -> Drained {
+    pub async fn stop(mut self) -> Drained {
         self.lifecycle.advance(Stage::Draining);
         self.manager.stopping(self.longest_stop);
         let drain_timeout = self.serving.drain_timeout();
@@ -258,9 +340,16 @@ impl App {
                 drained.cut
             );
         }
+        // Before the pools, or a change could add one.
+        // It cannot have ended by itself.
+        self.reloading.end.send(()).ok();
+        let embedded = self.reloading.task.join_next().await;
         // A request that was cut has given its call up, and that is written before the GOODBYE.
         tracing::info!("leaving the routers");
         self.gateway.pools.drain(POOL_DRAIN).await;
+        if let Some(Ok(mut embedded)) = embedded {
+            embedded.end().await;
+        }
         // Nearly last, so that it could be asked until now why the gateway is not ready.
         if let Some(admin) = self.admin {
             admin.drain().await;
@@ -269,6 +358,30 @@ impl App {
             exporter.stop(FLUSH).await;
         }
         drained
+    }
+}
+
+/// SIGHUP, from the moment this is made: it does not end the process any more.
+#[derive(Debug)]
+pub struct HangupSignals(Signal);
+
+impl HangupSignals {
+    /// Begins to listen for the signal.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one; several that come at once are one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::store::Kind;
 use crate::uri::Uri;
 
 /// A file's content, or text that came otherwise.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceText {
     /// What findings call it, a path usually.
     pub name: String,
@@ -119,37 +119,7 @@ impl Catalog {
             }
         }
         let compares_realms = !realms.is_empty();
-        Catalog::assemble(specs, &realms, compares_realms, others, sources)
-    }
-
-    /// Loads files of which it is known what they are: the gateway's two folders. A spec whose realm
-    /// is not among `realms` is refused.
-    pub fn load_folders(
-        specs: &[SourceText],
-        realms: &[SourceText],
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Self {
-        let mut others = Vec::new();
-        let mut parse_all = |sources: &[SourceText]| -> Vec<Document> {
-            let parsed = sources.iter();
-            parsed
-                .filter_map(|source| parse(source, environment, &mut others))
-                .collect()
-        };
-        let spec_documents = parse_all(specs);
-        let realm_documents = parse_all(realms);
-        let sources = [realms, specs].concat();
-        Catalog::assemble(spec_documents, &realm_documents, true, others, &sources)
-    }
-
-    fn assemble(
-        specs: Vec<Document>,
-        realms: &[Document],
-        compares_realms: bool,
-        others: Vec<Diagnostic>,
-        sources: &[SourceText],
-    ) -> Self {
-        let realms = realm::load(realms);
+        let realms = realm::load(&realms);
         let refused: Vec<&Uri> = realms.iter().flat_map(|loaded| &loaded.refused).collect();
         // One that is refused is configured all the same: what is wrong is there, not in the spec.
         let good = realms.iter().flat_map(|loaded| &loaded.realms);
@@ -268,6 +238,7 @@ pub fn kind_of(root: &Node) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
+    use super::installed::{Installed, Sources};
     use super::*;
 
     fn source(name: &str, text: &str) -> SourceText {
@@ -357,9 +328,14 @@ mod tests {
 
     #[test]
     fn without_realms_a_check_does_not_ask_for_them_but_the_gateway_does() {
-        let spec = [source("s.json", &spec_text("com.b"))];
+        let spec = vec![source("s.json", &spec_text("com.b"))];
         assert!(!Catalog::load(&spec, &|_| None).has_errors());
-        assert!(Catalog::load_folders(&spec, &[], &|_| None).has_errors());
+        let sources = Sources {
+            spec_files: spec,
+            ..Sources::default()
+        };
+        let installed = Installed::compile(sources, None, &|_| None);
+        assert_eq!(installed.rejected(), (1, 0));
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Outcome {
 }
 
 /// What a command sees of the world.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Outside {
     environment: Vec<(String, String)>,
 }

@@ -15,6 +15,7 @@ mod print;
 mod settings;
 mod standard;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ use crate::gateway::peer::Network;
 use crate::listener;
 use crate::store;
 use crate::telemetry::{logs, traces};
+use crate::value::{Map, Value};
 use crate::wamp::config::RouterConfig;
 
 /// Where the file is looked for when nothing names one.
@@ -121,6 +123,9 @@ impl LogLevel {
     }
 }
 
+/// The beginnings of the keys that change without a restart.
+const LIVE: [&str; 4] = ["router.", "specs.dir", "realms.dir", "log.level"];
+
 /// One value from outside the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
@@ -165,6 +170,38 @@ impl Config {
         } else {
             Err(findings)
         }
+    }
+
+    /// Returns the keys that are otherwise in `next` and that a gateway does not take over while it
+    /// runs, for example `http.listen`.
+    pub fn restart_keys(&self, next: &Config) -> Vec<String> {
+        let (before, after) = (print::values(self), print::values(next));
+        let tables = |all: Value| match all {
+            Value::Map(map) => map,
+            _ => Map::new(),
+        };
+        let mut keys = Vec::new();
+        for ((table, before), (_, after)) in tables(before).into_iter().zip(tables(after)) {
+            let (before, after) = (tables(before), tables(after));
+            let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for key in all {
+                let name = format!("{table}.{key}");
+                let is_live = LIVE.iter().any(|live| name.starts_with(live));
+                if !is_live && before.get(key) != after.get(key) {
+                    keys.push(name);
+                }
+            }
+        }
+        keys
+    }
+
+    /// Takes over from `next` what a gateway can while it runs.
+    pub fn take_live(&mut self, next: &Config) {
+        // INVARIANT: these are `LIVE`.
+        self.router = next.router.clone();
+        self.specs_dir.clone_from(&next.specs_dir);
+        self.realms_dir.clone_from(&next.realms_dir);
+        self.log.level = next.log.level;
     }
 
     /// Returns the configuration as TOML, with secrets replaced by asterisks.

@@ -208,7 +208,8 @@ impl Router {
         );
         let realms = DashMap::new();
         for realm in &config.realms {
-            realms.insert(realm.uri.to_string(), Arc::new(Realm::new(realm, &config)));
+            let made = Realm::new(realm, true, &config);
+            realms.insert(realm.uri.to_string(), Arc::new(made));
         }
         Self {
             shared: Arc::new(Shared {
@@ -286,6 +287,26 @@ impl Router {
         })
     }
 
+    /// Serves these realms from now on, beside those that clients named. Those that stay keep their
+    /// sessions, but for users who may not join any more; in those that go, all sessions get
+    /// GOODBYE `wamp.close.close_realm`.
+    pub fn set_realms(&self, realms: &[RealmConfig]) {
+        let shared = &self.shared;
+        for realm in realms {
+            let made = || Arc::new(Realm::new(realm, true, &shared.config));
+            let entry = shared.realms.entry(realm.uri.to_string());
+            entry.or_insert_with(made).configure(&realm.users);
+        }
+        let is_wanted = |name: &str| realms.iter().any(|realm| realm.uri.as_str() == name);
+        shared.realms.retain(|name, realm| {
+            let stays = !realm.is_configured() || is_wanted(name);
+            if !stays {
+                realm.close();
+            }
+            stays
+        });
+    }
+
     /// Ends every session with GOODBYE `wamp.close.system_shutdown`, waits for the answers as long
     /// as configured, and returns when all tasks have ended.
     ///
@@ -333,22 +354,19 @@ impl Shared {
         let realm = self
             .realms
             .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Realm::new(&uri.into(), &self.config)));
+            .or_insert_with(|| Arc::new(Realm::new(&uri.into(), false, &self.config)));
         Some(Arc::clone(&realm))
     }
 
     /// Forgets a realm that a client named and that no connection has to do with any more.
     fn forget_idle(&self) -> bool {
-        let lasting = &self.config.realms;
-        let is_idle = |name: &str, realm: &Arc<Realm>| {
-            Arc::strong_count(realm) == 1 && lasting.iter().all(|it| it.uri.as_str() != name)
-        };
-        let idle = self.realms.iter().find(|it| is_idle(it.key(), it.value()));
+        let is_idle = |realm: &Arc<Realm>| Arc::strong_count(realm) == 1 && !realm.is_configured();
+        let idle = self.realms.iter().find(|it| is_idle(it.value()));
         let Some(name) = idle.map(|it| it.key().clone()) else {
             return false;
         };
         // Asked again, now that nobody can look it up meanwhile.
-        let forgotten = self.realms.remove_if(&name, |name, it| is_idle(name, it));
+        let forgotten = self.realms.remove_if(&name, |_, it| is_idle(it));
         forgotten.is_some()
     }
 }

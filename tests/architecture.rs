@@ -69,6 +69,7 @@ const HOMES: &[(&str, &str)] = &[
     ("axum", "listener gateway admin security/oauth2 problem"),
     ("hyper", "listener"),
     ("hyper_util", "listener cli/remote telemetry/traces/export"),
+    ("notify", "app/files"),
     ("clap", "cli main"),
     ("clap_complete", "cli"),
     ("rustix", "cli/program cli/remote app/notify"),

@@ -267,6 +267,16 @@ impl Installed {
         }
     }
 
+    /// Returns whether it was made of these texts, whenever they were read.
+    pub fn is_of(&self, sources: &Sources) -> bool {
+        let own = &*self.sources;
+        self.number > 0
+            && own.spec_files == sources.spec_files
+            && own.realm_files == sources.realm_files
+            && own.unread == sources.unread
+            && own.stored == sources.stored
+    }
+
     /// Returns the document that the store holds under `key`.
     pub fn stored(&self, key: &Key) -> Option<&Entry> {
         let mut entries = self.entries(key.kind).iter();
@@ -316,6 +326,15 @@ impl Installed {
             }
         }
         findings
+    }
+
+    /// Returns how many routes are served.
+    pub fn routes(&self) -> usize {
+        self.catalog
+            .specs
+            .iter()
+            .map(|spec| spec.routes.len())
+            .sum()
     }
 
     /// Returns how many documents are rejected: specs, and realms.

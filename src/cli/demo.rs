@@ -8,12 +8,14 @@ use anyhow::Context;
 
 use super::run::on_runtime;
 use super::{Outcome, Outside};
-use crate::app::{self, App, Plan, StopSignals};
+use crate::app::{self, App, Files, Plan, Settings, StartError, StopSignals};
 use crate::catalog::{Catalog, SourceText};
 use crate::config::{Config, Log};
 use crate::demo::{self, market::Market};
 use crate::devrouter::{DevRouterConfig, Listening, Router};
 use crate::listener::{self, BindError};
+use crate::store::Store as _;
+use crate::store::embedded::Embedded;
 use crate::telemetry::logs;
 use crate::wamp::client::Client;
 use crate::wamp::config::RouterConfig;
@@ -57,16 +59,11 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
         name: name.to_owned(),
         text: text.to_owned(),
     };
-    let catalog = Catalog::load_folders(&[source(demo::SPEC)], &[source(demo::REALM)], &|_| None);
-    let realm = catalog
-        .realms()
-        .next()
-        .context("the sample has a realm")?
-        .uri
-        .clone();
-
+    let catalog = Catalog::load(&[source(demo::REALM)], &|_| None);
+    let realm = catalog.realms().next().context("the sample has a realm")?;
+    let realm = realm.uri.clone();
     let router = Arc::new(Router::new(DevRouterConfig {
-        realms: app::embedded_realms(&catalog),
+        realms: app::embedded_realms(catalog.realms()),
         ..Default::default()
     }));
     let listening = listen(&router, args.router_port).await?;
@@ -78,13 +75,18 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
         .await
         .context("the service cannot join")?;
     let _registrations = demo::offer_market(&service, Arc::new(Market::with_samples())).await?;
-    let app = start(&catalog, &sessions, args.port).await?;
+    let store = Arc::new(Embedded::in_memory());
+    let files = Files::Fixed {
+        specs: vec![source(demo::SPEC)],
+        realms: vec![source(demo::REALM)],
+    };
+    let app = start(&files, &router, &store, args.port).await?;
 
     outside.print(&banner(&app, listening, args))?;
     let has_stopped = signals
         .then(async |_| {
             app.stop().await;
-            router.shutdown().await;
+            store.close().await;
         })
         .await;
     Ok(Outcome::of_stop(has_stopped))
@@ -108,7 +110,12 @@ async fn listen(router: &Router, port: u16) -> anyhow::Result<Listening> {
     anyhow::bail!("the router finds no free port")
 }
 
-async fn start(catalog: &Catalog, sessions: &RouterConfig, port: u16) -> anyhow::Result<App> {
+async fn start(
+    files: &Files,
+    router: &Arc<Router>,
+    store: &Arc<Embedded>,
+    port: u16,
+) -> anyhow::Result<App> {
     for address in ports(port) {
         let http = listener::Config {
             listen: vec![address.to_string()],
@@ -118,8 +125,16 @@ async fn start(catalog: &Catalog, sessions: &RouterConfig, port: u16) -> anyhow:
             http,
             ..Config::default()
         };
-        match App::start(Plan::new(catalog, &config, sessions)).await {
-            Err(BindError::InUse { .. }) => {}
+        let plan = Plan {
+            settings: Settings {
+                files: files.clone(),
+                router: config.router.clone(),
+            },
+            embedded: Some(router.clone()),
+            ..Plan::new(&config, store.clone())
+        };
+        match App::start(plan).await {
+            Err(StartError::Bind(BindError::InUse { .. })) => {}
             other => return Ok(other?),
         }
     }

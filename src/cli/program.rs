@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::Outside;
 use super::session::{payload, value};
-use crate::app::notify;
+use crate::app::notify::VARIABLES;
 use crate::value::{Map, Value};
 use crate::wamp::error::{ApplicationError, uris};
 use crate::wamp::message::Payload;
@@ -46,9 +46,7 @@ impl Program {
             command: command.to_vec(),
             timeout,
             withheld: names
-                .filter(|name| {
-                    name.starts_with("WAMPGATE_") || notify::VARIABLES.contains(&name.as_str())
-                })
+                .filter(|name| name.starts_with("WAMPGATE_") || VARIABLES.contains(&name.as_str()))
                 .cloned()
                 .collect(),
         }

@@ -1,29 +1,31 @@
 //! `wampgate serve`: the gateway.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::run::on_runtime;
 use super::{Outcome, Outside, settings};
 use crate::app::notify::ServiceManager;
-use crate::app::{self, AdminPlan, App, Plan, StopSignal, StopSignals};
-use crate::catalog::{self, Catalog};
-use crate::config::{Config, Override, Router};
-use crate::devrouter::{self, DevRouterConfig};
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::app::{
+    self, AdminPlan, Environment, HangupSignals, Loaded, Plan, Reloads, Settings, StopSignal,
+    StopSignals,
+};
+use crate::catalog::installed::Installed;
+use crate::config::{Config, Override};
+use crate::diagnostic::Diagnostic;
 use crate::store;
-use crate::telemetry::logs::Stream;
+use crate::telemetry::logs::{self, Stream};
 use crate::telemetry::traces::Traces;
-use crate::wamp::config::RouterConfig;
 
 /// Serves the APIs of a folder of specs.
 ///
 /// Settings come from flags, then from variables such as WAMPGATE_HTTP__LISTEN, then from the
 /// configuration file, then from the defaults. Without `router.urls`, as only on a development
 /// machine, wampgate runs a WAMP router for the realms that do not name one.
+///
+/// Specs and realms are followed while it runs. SIGHUP reads them and the configuration again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wampgate serve                                  ./specs and ./realms, or as ./wampgate.toml says
@@ -95,110 +97,98 @@ pub(super) fn run(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> {
         outside.print(&config.to_toml())?;
         return Ok(Outcome::Done);
     }
-    let (catalog, errors) = load(&config, outside)?;
     on_runtime(
         config.log,
         Stream::Stdout,
         outside,
-        serve(&config, &catalog, errors, outside),
+        serve(args, config, outside),
     )
 }
 
-/// Reads both folders; what is wrong with one file keeps only that file from being served. Returns
-/// also how many errors were reported.
-fn load(config: &Config, outside: &Outside) -> anyhow::Result<(Catalog, usize)> {
-    let (specs, mut findings) = catalog::read_files(std::slice::from_ref(&config.specs_dir));
-    let (realms, unread) = catalog::read_files(std::slice::from_ref(&config.realms_dir));
-    findings.extend(unread);
-    let catalog = Catalog::load_folders(&specs, &realms, &|name| outside.variable(name));
-    findings.extend(catalog.findings().into_iter().cloned());
-    outside.report(&findings)?;
-    let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
-    let errors = findings.iter().filter(is_error).count();
-    Ok((catalog, errors))
-}
-
-async fn serve(
-    config: &Config,
-    catalog: &Catalog,
-    errors: usize,
-    outside: &Outside,
-) -> anyhow::Result<Outcome> {
+async fn serve(args: &Args, config: Config, outside: &Outside) -> anyhow::Result<Outcome> {
     let signals = StopSignals::listen().context("cannot listen for signals")?;
+    let hangups = HangupSignals::listen().context("cannot listen for SIGHUP")?;
     let store = store::open(&config.store).await?;
-    let (router, sessions) = match &config.router {
-        Router::Remote(sessions) => {
-            warn_of_users(catalog);
-            (None, sessions.clone())
-        }
-        Router::Embedded { listen, sessions } => {
-            let router = embedded(catalog, *listen).await?;
-            let urls = router.iter().map(|router| router.endpoint()).collect();
-            let sessions = sessions.clone();
-            (router, RouterConfig { urls, ..sessions })
-        }
-    };
     let traces = Traces::start(config.telemetry.clone())?;
-    let app = App::start(Plan {
-        admin: Some(AdminPlan::new(config)?),
+    let variables = outside.clone();
+    let loaded = Loaded::new(Plan {
+        admin: Some(AdminPlan::new(&config)?),
         traces,
         manager: ServiceManager::find(&|name| outside.variable(name), std::process::id()),
-        ..Plan::new(catalog, config, &sessions)
+        environment: Environment::new(move |name| variables.variable(name)),
+        ..Plan::new(&config, store.clone())
     })
     .await?;
-    let routes = app.gateway().table.snapshot().len();
-    let mut status = format!("{routes} routes");
-    if errors > 0 || routes == 0 {
-        status += &format!("; errors in specs and realms: {errors}");
-        tracing::warn!(routes, specs.errors = errors, "{status}");
+    let installed = loaded.installed();
+    let findings: Vec<Diagnostic> = installed.findings().into_iter().cloned().collect();
+    outside.report(&findings)?;
+    let app = loaded.serve();
+    let status = status(&installed);
+    if findings.iter().any(Diagnostic::is_error) || installed.routes() == 0 {
+        tracing::warn!("{status}");
     } else {
-        tracing::info!(routes, "{status}");
+        tracing::info!("{status}");
     }
     app.manager().ready(&status);
-    let has_stopped = signals
-        .then(async |signal| {
+    let (manager, reloads) = (app.manager().clone(), app.reloads().clone());
+    let has_stopped = tokio::select! {
+        never = on_hangup(hangups, args, config, outside, &manager, &reloads) => match never {},
+        has_stopped = signals.then(async |signal| {
             if signal == StopSignal::Terminate {
                 app.wind_down().await;
             }
             app.stop().await;
-            if let Some(router) = router {
-                router.shutdown().await;
-            }
             store.close().await;
-        })
-        .await;
+        }) => has_stopped,
+    };
     Ok(Outcome::of_stop(has_stopped))
 }
 
-/// Says which realms have users who are nobody at a router elsewhere.
-fn warn_of_users(catalog: &Catalog) {
-    for realm in catalog.realms().filter(|realm| !realm.users.is_empty()) {
-        tracing::warn!(
-            realm.uri = %realm.uri,
-            "users of realm {} are not used: they are for the embedded router only so far",
-            realm.uri
-        );
+/// `12 routes; errors in specs and realms: 2`
+fn status(installed: &Installed) -> String {
+    let routes = installed.routes();
+    let findings = installed.findings();
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    match errors {
+        0 => format!("{routes} routes"),
+        _ => format!("{routes} routes; errors in specs and realms: {errors}"),
     }
 }
 
-/// Starts the embedded router with the realms that have none of their own, if there are any: where
-/// each has, its port may well be that of a real one.
-async fn embedded(
-    catalog: &Catalog,
-    listen: SocketAddr,
-) -> anyhow::Result<Option<Arc<devrouter::Router>>> {
-    let realms = app::embedded_realms(catalog);
-    if realms.is_empty() {
-        return Ok(None);
+/// Reads everything again whenever SIGHUP asks for it. A configuration that is not right changes
+/// nothing.
+async fn on_hangup(
+    mut hangups: HangupSignals,
+    args: &Args,
+    mut config: Config,
+    outside: &Outside,
+    manager: &ServiceManager,
+    reloads: &Reloads,
+) -> Infallible {
+    loop {
+        hangups.next().await;
+        tracing::info!("SIGHUP: reading the configuration, specs and realms again");
+        manager.reloading();
+        let settings = match settings::read_again(args.config.as_deref(), args.overrides(), outside)
+        {
+            Ok((next, warnings)) => {
+                warnings.iter().for_each(app::tell);
+                for key in config.restart_keys(&next) {
+                    tracing::warn!("`{key}` has changed: that needs a restart");
+                }
+                config.take_live(&next);
+                if let Err(error) = logs::set_level(config.log.level.as_str()) {
+                    tracing::error!("{error}");
+                }
+                Some(Settings::new(&config))
+            }
+            Err(error) => {
+                error.tell();
+                None
+            }
+        };
+        if let Some(installed) = reloads.reload(settings).await {
+            manager.ready(&status(&installed));
+        }
     }
-    let router = devrouter::Router::new(DevRouterConfig {
-        realms,
-        ..Default::default()
-    });
-    router.listen(listen).await.with_context(|| {
-        format!(
-            "the embedded router cannot listen on {listen}: set `router.urls` to use another router"
-        )
-    })?;
-    Ok(Some(Arc::new(router)))
 }

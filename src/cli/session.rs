@@ -119,7 +119,7 @@ impl Connection {
         outside: &Outside,
     ) -> anyhow::Result<(Uri, RouterConfig)> {
         let (realms, mut findings) = catalog::read_files(std::slice::from_ref(&config.realms_dir));
-        let catalog = Catalog::load_folders(&[], &realms, &|name| outside.variable(name));
+        let catalog = Catalog::load(&realms, &|name| outside.variable(name));
         findings.extend(catalog.findings().into_iter().cloned());
         outside.report(&findings)?;
         let known: Vec<&str> = catalog.realms().map(|realm| realm.uri.as_str()).collect();

@@ -8,6 +8,16 @@ use crate::telemetry::traces;
 use crate::value::{Map, Value};
 
 pub(super) fn print(config: &Config) -> String {
+    let mut text = to_toml(&values(config));
+    if let Router::Embedded { listen, .. } = config.router {
+        let note = format!("[router] # no `urls`: the embedded router, on ws://{listen}/ws\n");
+        text = text.replacen("[router]\n", &note, 1);
+    }
+    text
+}
+
+/// Returns every setting by table and key, with secrets replaced by asterisks.
+pub(super) fn values(config: &Config) -> Value {
     let http = &config.http;
     let listen = http.listen.iter().map(|address| address.as_str().into());
     let proxies = config
@@ -22,7 +32,7 @@ pub(super) fn print(config: &Config) -> String {
         .find(|(_, format)| *format == config.log.format);
     let level = LEVELS.iter().find(|(_, level)| *level == config.log.level);
     let dir = |path: &std::path::Path| table([("dir", path.to_string_lossy().as_ref().into())]);
-    let all = table([
+    table([
         (
             "http",
             table([
@@ -59,13 +69,7 @@ pub(super) fn print(config: &Config) -> String {
             ]),
         ),
         ("telemetry", telemetry(&config.telemetry)),
-    ]);
-    let mut text = to_toml(&all);
-    if let Router::Embedded { listen, .. } = config.router {
-        let note = format!("[router] # no `urls`: the embedded router, on ws://{listen}/ws\n");
-        text = text.replacen("[router]\n", &note, 1);
-    }
-    text
+    ])
 }
 
 /// The names of headers are no secret, their values are.

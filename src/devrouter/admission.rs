@@ -101,6 +101,12 @@ impl Users {
         }
     }
 
+    /// Returns whether a session over a socket may go on, now that these are the users.
+    pub(super) fn may_stay(&self, authid: &str) -> bool {
+        let user = self.by_name.get(authid).map(|at| &self.all[*at]);
+        self.all.is_empty() || user.is_some_and(|user| user.is_enabled)
+    }
+
     /// Decides about a HELLO: the first of the methods that the client offers and that will do.
     ///
     /// # Errors

@@ -3,17 +3,19 @@
 //! `calls.rs` and `events.rs` hold what is done about each request.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::admission::{Identity, Origin, Users};
+use super::admission::{Identity, Origin, User, Users};
 use super::broker::{Broker, Subscription};
 use super::connection::Refusal;
 use super::dealer::{Dealer, Party, Registration};
 use super::directory::Directory;
 use super::options::{originator, unsupported};
-use super::outbox::Outbox;
+use super::outbox::{Dismissal, Outbox};
 use super::retained::Retained;
 use super::session::{Features, Session};
 use super::{DevRouterConfig, RealmConfig};
@@ -34,7 +36,9 @@ pub(super) const MAX_URI_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Realm {
     name: String,
-    users: Users,
+    users: ArcSwap<Users>,
+    /// Whether it is configured; else a client has named it, and it goes when nobody is in it.
+    is_configured: AtomicBool,
     /// A std mutex: a request is handled whole under it and waits for nothing.
     state: Mutex<State>,
 }
@@ -50,6 +54,8 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) limits: Limits,
+    /// Nobody can join any more.
+    is_closed: bool,
     pub(super) sessions: HashMap<SessionId, Session>,
     pub(super) broker: Broker,
     pub(super) dealer: Dealer,
@@ -60,16 +66,18 @@ pub(super) struct State {
 pub(super) struct Violation(pub(super) String);
 
 impl Realm {
-    pub(super) fn new(realm: &RealmConfig, config: &DevRouterConfig) -> Self {
+    pub(super) fn new(realm: &RealmConfig, is_configured: bool, config: &DevRouterConfig) -> Self {
         let limits = Limits {
             open_calls: config.max_open_calls,
             entries: config.max_entries,
         };
         Self {
             name: realm.uri.to_string(),
-            users: Users::new(&realm.users),
+            users: ArcSwap::from_pointee(Users::new(&realm.users)),
+            is_configured: AtomicBool::new(is_configured),
             state: Mutex::new(State {
                 limits,
+                is_closed: false,
                 sessions: HashMap::new(),
                 broker: Broker {
                     subscriptions: Directory::default(),
@@ -84,8 +92,42 @@ impl Realm {
         &self.name
     }
 
-    pub(super) fn users(&self) -> &Users {
-        &self.users
+    pub(super) fn users(&self) -> Arc<Users> {
+        self.users.load_full()
+    }
+
+    pub(super) fn is_configured(&self) -> bool {
+        self.is_configured.load(Ordering::Relaxed)
+    }
+
+    /// Makes it a configured realm with these users. Sessions over sockets that could not join any
+    /// more have to go.
+    pub(super) fn configure(&self, users: &[User]) {
+        self.is_configured.store(true, Ordering::Relaxed);
+        let users = Arc::new(Users::new(users));
+        // Before those who are in are looked at, or else one could slip in between.
+        self.users.store(Arc::clone(&users));
+        self.dismiss(
+            "wamp.close.normal",
+            "you may not join this realm any more",
+            |session| !session.is_trusted && !users.may_stay(&session.authid),
+        );
+    }
+
+    /// Ends every session; nobody can join any more.
+    pub(super) fn close(&self) {
+        self.state().is_closed = true;
+        self.dismiss("wamp.close.close_realm", "the realm is gone", |_| true);
+    }
+
+    fn dismiss(&self, reason: &str, message: &str, is_meant: impl Fn(&Session) -> bool) {
+        let dismissal = Dismissal::Killed {
+            reason: reason.to_owned(),
+            message: Some(message.to_owned()),
+        };
+        for session in self.state().sessions.values().filter(|it| is_meant(it)) {
+            session.outbox.dismiss(dismissal.clone());
+        }
     }
 
     /// Chooses the id of a session that is about to join.
@@ -107,6 +149,10 @@ impl Realm {
         outbox: Outbox,
     ) -> Result<SessionId, Refusal> {
         let mut state = self.state();
+        if state.is_closed {
+            let text = format!("there is no realm `{}`", self.name);
+            return Err(("wamp.error.no_such_realm", text));
+        }
         // As good as never: another session has taken it while this one proved who it is.
         let session = if state.sessions.contains_key(&id) {
             state.free_id()

@@ -20,7 +20,7 @@ use http::Method;
 use tokio::sync::Semaphore;
 
 use crate::gateway::endpoint::Endpoint;
-use crate::spec::{HostPattern, Operation, Route, Segment};
+use crate::spec::{HostPattern, Operation, Route, Segment, Version};
 use crate::value::{Map, Value};
 
 /// Every route that is served, from every API, at one moment.
@@ -72,18 +72,33 @@ type PathTree = Node<Place>;
 /// an API version share its limit.
 #[derive(Default)]
 struct Endpoints {
-    // Keyed by address: operations and versions are compared by identity, and the routes that are
-    // being read keep them alive.
+    // Keyed by address: operations are compared by identity, and the routes that are being read, or
+    // the endpoints themselves, keep them alive.
     by_operation: HashMap<usize, Arc<Endpoint>>,
-    limits: HashMap<usize, Arc<Semaphore>>,
+    /// By API, version and size.
+    limits: HashMap<(String, String, usize), Arc<Semaphore>>,
 }
 
 impl Endpoints {
+    /// The endpoints of a table, to go on with.
+    fn of_table(table: &RouteTable) -> Self {
+        let mut endpoints = Self::default();
+        for endpoint in table.endpoints() {
+            let operation = &endpoint.operation;
+            if let (Some(limit), Some(key)) = (&endpoint.in_flight, limit_of(&operation.version)) {
+                endpoints.limits.insert(key, limit.clone());
+            }
+            let address = Arc::as_ptr(operation).addr();
+            endpoints.by_operation.insert(address, endpoint.clone());
+        }
+        endpoints
+    }
+
     fn of(&mut self, operation: &Arc<Operation>) -> Arc<Endpoint> {
-        let version = &operation.version;
-        let limit = version.pool_size.map(|size| {
+        let limit = limit_of(&operation.version).map(|key| {
+            let size = key.2;
             self.limits
-                .entry(Arc::as_ptr(version).addr())
+                .entry(key)
                 .or_insert_with(|| Arc::new(Semaphore::new(size)))
                 .clone()
         });
@@ -92,6 +107,12 @@ impl Endpoints {
             .or_insert_with(|| Arc::new(Endpoint::new(operation.clone(), limit)))
             .clone()
     }
+}
+
+/// Names the limit of an API version, if it has one.
+fn limit_of(version: &Version) -> Option<(String, String, usize)> {
+    let size = version.pool_size?;
+    Some((version.api_id.clone(), version.name.clone(), size))
 }
 
 /// One place in a tree of labels or segments.
@@ -179,8 +200,15 @@ impl<T> Node<T> {
 impl RouteTable {
     /// Builds a table of routes that do not conflict (the spec compiler sees to that).
     pub fn build(routes: impl IntoIterator<Item = Route>) -> Self {
+        Self::build_after(routes, &Self::default())
+    }
+
+    /// Builds the table that follows `previous`. An operation that is the same (at the same address)
+    /// keeps its endpoint. An API version keeps its count of actions in flight, also where something
+    /// else of it changed: else each change would let in as many actions again.
+    pub fn build_after(routes: impl IntoIterator<Item = Route>, previous: &Self) -> Self {
         let mut table = Self::default();
-        let mut endpoints = Endpoints::default();
+        let mut endpoints = Endpoints::of_table(previous);
         for route in routes {
             let endpoint = endpoints.of(&route.operation);
             let mut names: Vec<Box<str>> = Vec::new();

@@ -11,18 +11,20 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::telemetry::ACCESS;
 use crate::telemetry::sink::Sink;
@@ -120,26 +122,56 @@ pub fn init(config: &Config) -> Result<Logs, LogsError> {
     };
     let sink = sink.map_err(LogsError::Thread)?;
     let writer = sink.clone();
-    let subscriber = subscriber(config, is_terminal, move || writer.clone())?;
+    let (subscriber, filter) = subscriber(config, is_terminal, move || writer.clone())?;
     subscriber.try_init().map_err(|_| LogsError::Started)?;
+    // Nobody was faster: only one can init.
+    drop(FILTER.set(filter));
     Ok(Logs(sink))
+}
+
+/// The filter of the process's logs, as they are the process's.
+static FILTER: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Logs from another level on from now on; see [`Config::level`]. Does nothing where no logs were
+/// started.
+///
+/// # Errors
+///
+/// [`LogsError::Level`].
+pub fn set_level(level: &str) -> Result<(), LogsError> {
+    let filter = filter(level)?;
+    if let Some(handle) = FILTER.get() {
+        // It fails when the subscriber is gone, and then there are no logs.
+        handle.reload(filter).ok();
+    }
+    Ok(())
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogsError> {
+    let filter = match level.parse::<Level>() {
+        Ok(level) => format!("warn,wampgate={level}"),
+        Err(_) => level.to_owned(),
+    };
+    EnvFilter::try_new(filter).map_err(|_| LogsError::Level {
+        level: level.to_owned(),
+    })
 }
 
 fn subscriber<W>(
     config: &Config,
     is_terminal: bool,
     writer: W,
-) -> Result<impl Subscriber + Send + Sync + 'static, LogsError>
+) -> Result<
+    (
+        impl Subscriber + Send + Sync + 'static,
+        Handle<EnvFilter, Registry>,
+    ),
+    LogsError,
+>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = match config.level.parse::<Level>() {
-        Ok(level) => format!("warn,wampgate={level}"),
-        Err(_) => config.level.clone(),
-    };
-    let filter = EnvFilter::try_new(filter).map_err(|_| LogsError::Level {
-        level: config.level.clone(),
-    })?;
+    let (filter, handle) = reload::Layer::new(filter(&config.level)?);
     let lines = Lines {
         is_json: match config.format {
             Format::Auto => !is_terminal,
@@ -155,7 +187,8 @@ where
         // The usual one colours, and what comes from clients is escaped below.
         .fmt_fields(plain_fields)
         .event_format(lines);
-    Ok(tracing_subscriber::registry().with(filter).with(layer))
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    Ok((subscriber, handle))
 }
 
 struct Lines {
@@ -366,7 +399,7 @@ mod tests {
             level: level.to_owned(),
             colour: false,
         };
-        let subscriber = subscriber(&config, is_terminal, buffer.clone()).unwrap();
+        let (subscriber, _) = subscriber(&config, is_terminal, buffer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, log);
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| {
@@ -450,7 +483,7 @@ mod tests {
     #[test]
     fn colour_is_for_terminals_and_never_in_the_middle_of_a_value() {
         let buffer = Buffer::default();
-        let subscriber = subscriber(&Config::default(), true, buffer.clone()).unwrap();
+        let (subscriber, _) = subscriber(&Config::default(), true, buffer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             telemetry::request_span("r1", None).in_scope(|| tracing::info!("hello"));
         });
@@ -485,6 +518,22 @@ mod tests {
             logged(Format::Text, "off,hyper=debug", true, say),
             "DEBUG theirs\n WARN their warning"
         );
+    }
+
+    #[test]
+    fn the_level_changes_while_it_logs() {
+        let buffer = Buffer::default();
+        let (subscriber, handle) = subscriber(&Config::default(), true, buffer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let say = |text| tracing::debug!("{text}");
+            say("one");
+            handle.reload(filter("debug").unwrap()).unwrap();
+            say("two");
+            handle.reload(filter("info").unwrap()).unwrap();
+            say("three");
+        });
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("two") && text.lines().count() == 1, "{text}");
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub use status::{PoolState, PoolStatus, RouterSession, SessionState, SessionStat
 #[derive(Debug, Clone)]
 pub struct Pool {
     shared: Arc<Shared>,
-    // The keepers hold `Shared` and not this, so that dropping the last pool ends them.
-    _keepers: Arc<JoinSet<()>>,
+    // The tasks hold `Shared` and not this, so that dropping the last pool ends them.
+    keepers: Arc<JoinSet<()>>,
     /// Begun when somebody first asks.
     registrations: Arc<OnceLock<Registrations>>,
 }
@@ -104,7 +104,7 @@ impl Pool {
         }
         Self {
             shared,
-            _keepers: Arc::new(keepers),
+            keepers: Arc::new(keepers),
             registrations: Arc::default(),
         }
     }
@@ -213,6 +213,12 @@ impl Pool {
         self.shared.session(limit).await.map(drop)
     }
 
+    /// Returns whether somebody else holds a clone. Who makes a request holds one until it has its
+    /// answer, so a pool that nobody can find any more and nobody else holds has nothing left to do.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.keepers) > 1
+    }
+
     /// Returns what may be repeated of the realm's calls, for whoever repeats: the pool itself moves
     /// only what was not written to another session.
     pub fn retry_budget(&self) -> &RetryBudget {
@@ -312,6 +318,12 @@ impl Pools {
     /// Returns the pool of `realm`.
     pub fn get(&self, realm: &str) -> Option<Pool> {
         self.by_realm.get(realm).map(|pool| pool.clone())
+    }
+
+    /// Puts `pool` in the place of its realm's, and returns that one; whoever gets it drains it.
+    pub fn replace(&self, pool: Pool) -> Option<Pool> {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.by_realm.insert(pool.realm().clone(), pool)
     }
 
     /// Takes the pool of `realm` out; whoever gets it drains it.

@@ -35,7 +35,7 @@ use wampgate::wamp::pool::{OfferState, Pool, PoolRegistration, PoolState};
 use http::Http;
 use proxy::{Proxy, Weather};
 use router::Router;
-use support::{REALM, plan, session_config, uri, url};
+use support::{REALM, plan, session_config, sessions, uri, url};
 
 const CALLERS: u64 = 200;
 const CALLEES: u64 = 2;
@@ -86,7 +86,7 @@ async fn in_a_storm_every_answer_is_right_or_clear_and_nothing_is_left_over() {
         .map(|number| callee(number, config(seed, &proxy), executed.clone()))
         .collect();
     let mut plan = plan(SPEC, url(proxy.address));
-    plan.realms[0].1 = config(seed, &proxy);
+    *sessions(&mut plan) = config(seed, &proxy);
     let app = App::start(plan).await.expect("a free port");
     let pool = app.gateway().pools.get(REALM).expect("a pool");
     let all_pools: Vec<_> = callees

@@ -373,8 +373,8 @@ fn the_service_manager_hears_of_start_life_and_end() {
     // The time that an end may take covers all that it is made of.
     serve.running.signal("TERM");
     let stopping = |micros: u64| format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\n");
-    assert_eq!(next_but_watchdog(), stopping(16_200_000));
-    assert_eq!(next_but_watchdog(), stopping(16_000_000));
+    assert_eq!(next_but_watchdog(), stopping(18_200_000));
+    assert_eq!(next_but_watchdog(), stopping(18_000_000));
     router.part();
     let (status, output) = serve.running.ended();
     assert_eq!(status.code(), Some(0), "{output}");

@@ -13,7 +13,7 @@ use wampgate::wamp::error::ApplicationError;
 use wampgate::wamp::serializer::Serializer;
 
 use crate::http::{Http, PATIENCE};
-use crate::support::{Callee, TestGateway, json, plan, result, router, url};
+use crate::support::{Callee, TestGateway, json, plan, result, router, sessions, url};
 
 const SPEC: &str = r#"{
     "/call/:procedure": {
@@ -309,7 +309,7 @@ const SHAPED: &str = r#"{
 /// A gateway for [`SHAPED`].
 async fn shaped(change: impl FnOnce(&mut RouterConfig)) -> TestGateway {
     let mut gateway = TestGateway::changed(SHAPED, |plan| {
-        change(&mut plan.realms[0].1);
+        change(sessions(plan));
     })
     .await;
     gateway.callee.register_echo("com.test.echo").await;
@@ -369,7 +369,7 @@ async fn what_the_routers_serializer_cannot_carry_is_400_and_the_session_survive
     let listening = router.listen("127.0.0.1:0").await.unwrap();
     let endpoint = url(listening.local_addr);
     let mut plan = plan(SHAPED, endpoint.clone());
-    plan.realms[0].1.serializers = vec![Serializer::Json];
+    sessions(&mut plan).serializers = vec![Serializer::Json];
     let app = App::start(plan).await.unwrap();
     let mut callee = Callee::join(endpoint).await;
     callee.register_echo("com.test.echo").await;

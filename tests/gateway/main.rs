@@ -7,14 +7,17 @@ mod failures;
 #[expect(dead_code, reason = "the tests of the client use more of it")]
 mod fake_router;
 mod http;
+mod live;
 mod logs;
 mod marketplace;
 mod methods;
 mod metrics;
 mod quirks;
 mod recovery;
+mod reload;
 mod responses;
 mod retries;
 mod support;
+mod swaps;
 mod targets;
 mod traces;

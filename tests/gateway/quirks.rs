@@ -55,7 +55,7 @@ use wampgate::wamp::pool::{Pool, PoolState, PoolStatus, SessionState};
 use wampgate::wamp::serializer::Serializer;
 
 use crate::http::{Answer, Http, PATIENCE};
-use crate::support::{REALM, plan};
+use crate::support::{REALM, plan, sessions};
 use wire::{Port, Wire};
 
 const SPEC: &str = r#"{
@@ -228,7 +228,8 @@ impl Stage {
             .map(|length| length.parse().expect("0 to 15"));
         let port = Port::open(raw_length);
         let mut plan = plan(SPEC, port.url.as_str().into());
-        plan.realms[0].1 = configured(plan.realms[0].1.clone(), settings);
+        let sessions = sessions(&mut plan);
+        *sessions = configured(sessions.clone(), settings);
         let app = App::start(plan).await.expect("a free port");
         let pool = app.gateway().pools.get(REALM).expect("a pool");
         Self {

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wampgate::app::{App, Plan};
+use wampgate::app::{App, Files, Plan, Settings};
+use wampgate::catalog::SourceText;
+use wampgate::config::{self, Config};
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::document::Document;
 use wampgate::listener;
 use wampgate::spec::{self, Route};
+use wampgate::store::embedded::Embedded;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::{Client, Invocation, RegisterOptions, Registration};
@@ -50,7 +53,7 @@ impl TestGateway {
         let endpoint = router.endpoint();
         let mut plan = plan(spec, endpoint.clone());
         change(&mut plan);
-        let app = App::start(plan).await.expect("a free port");
+        let app = started(plan).await;
         ready(&app).await;
         let callee = Callee::join(endpoint).await;
         let http = Http::to(app.local_addrs()[0]);
@@ -86,7 +89,21 @@ pub(crate) async fn serve(spec: &str, endpoint: Endpoint) -> App {
 
 /// Starts a gateway whose sessions go to `endpoint`, and does not wait for them.
 pub(crate) async fn start(spec: &str, endpoint: Endpoint) -> App {
-    App::start(plan(spec, endpoint)).await.expect("a free port")
+    started(plan(spec, endpoint)).await
+}
+
+/// Starts a gateway whose specs must have no errors.
+pub(crate) async fn started(plan: Plan) -> App {
+    let app = App::start(plan).await.expect("a free port");
+    let installed = app.installed().borrow().clone();
+    let findings = installed.findings();
+    let errors: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.is_error())
+        .map(|finding| finding.render(false))
+        .collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+    app
 }
 
 async fn ready(app: &App) {
@@ -97,14 +114,31 @@ async fn ready(app: &App) {
 
 /// A gateway whose sessions go to `endpoint`.
 pub(crate) fn plan(spec: &str, endpoint: Endpoint) -> Plan {
+    let source = |name: &str, text: &str| SourceText {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    let realms = format!(r#"[{{"uri": "{REALM}"}}, {{"uri": "com.market.demo"}}]"#);
     Plan {
         listener: listener::Config {
             listen: vec!["127.0.0.1:0".to_owned()],
             ..listener::Config::default()
         },
-        realms: vec![(uri(REALM), session_config(endpoint))],
-        routes: routes(spec),
-        ..Plan::default()
+        settings: Settings {
+            files: Files::Fixed {
+                specs: vec![source("test.json", spec)],
+                realms: vec![source("realms.json", &realms)],
+            },
+            router: config::Router::Remote(session_config(endpoint)),
+        },
+        ..Plan::new(&Config::default(), Arc::new(Embedded::in_memory()))
+    }
+}
+
+/// How the sessions of a plan are made.
+pub(crate) fn sessions(plan: &mut Plan) -> &mut RouterConfig {
+    match &mut plan.settings.router {
+        config::Router::Embedded { sessions, .. } | config::Router::Remote(sessions) => sessions,
     }
 }
 

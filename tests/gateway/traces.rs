@@ -17,7 +17,7 @@ use wampgate::wamp::message::Payload;
 use crate::collector::{Collector, hex, show};
 use crate::http::{Http, PATIENCE};
 use crate::logs::Log;
-use crate::support::{REALM, TestGateway, plan, result, uri};
+use crate::support::{REALM, TestGateway, plan, result, sessions, uri};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -56,9 +56,7 @@ impl Traced {
         let traces = Traces::start(config).unwrap();
         let mut gateway = TestGateway::changed(&spec(), |plan| {
             plan.traces = traces;
-            for (_, sessions) in &mut plan.realms {
-                sessions.pass_on.request_id = true;
-            }
+            sessions(plan).pass_on.request_id = true;
         })
         .await;
         let told: Arc<Mutex<Vec<Map>>> = Arc::default();
@@ -297,9 +295,7 @@ async fn a_realm_says_what_its_router_is_told() {
     ] {
         let endpoint = traced.gateway.router.endpoint();
         let mut plan = plan(&spec(), endpoint);
-        for (_, sessions) in &mut plan.realms {
-            sessions.pass_on = pass_on;
-        }
+        sessions(&mut plan).pass_on = pass_on;
         let app = App::start(plan).await.unwrap();
         let http = Http::to(app.local_addrs()[0]);
         let headers = [("traceparent", PARENT)];

@@ -8,11 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wampgate::app::{App, Plan};
-use wampgate::catalog::{Catalog, SourceText};
+use wampgate::app::{App, Files, Plan, Settings};
+use wampgate::catalog::SourceText;
+use wampgate::config::{self, Config};
 use wampgate::demo::{self, market::Market};
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::listener;
+use wampgate::store::embedded::Embedded;
 use wampgate::uri::{Uri, UriCheck};
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::Client;
@@ -238,19 +240,28 @@ impl Side {
 
     async fn without_callees(url: &str) -> Self {
         let listen = vec!["127.0.0.1:0".to_owned()];
-        let plan = Plan {
-            listener: listener::Config {
+        let config = Config {
+            http: listener::Config {
                 listen,
                 ..listener::Config::default()
             },
-            realms: REALMS
-                .iter()
-                .map(|realm| (uri(realm), sessions(url)))
-                .collect(),
-            routes: catalog().routes(),
-            ..Plan::default()
+            router: config::Router::Remote(sessions(url)),
+            ..Config::default()
+        };
+        let plan = Plan {
+            settings: Settings {
+                files: files(),
+                ..Settings::new(&config)
+            },
+            ..Plan::new(&config, Arc::new(Embedded::in_memory()))
         };
         let app = App::start(plan).await.unwrap();
+        let installed = app.installed().borrow().clone();
+        assert!(
+            !installed.findings().iter().any(|it| it.is_error()),
+            "{:?}",
+            installed.findings()
+        );
         for realm in REALMS {
             let pool = app.gateway().pools.get(realm).expect("the realm is in use");
             pool.ready(PATIENCE).await.expect("a session");
@@ -307,7 +318,7 @@ fn show(answer: &Answer) -> String {
     format!("{} [{headers}] {body}", answer.status.as_u16())
 }
 
-fn catalog() -> Catalog {
+fn files() -> Files {
     let source = |name: &str, text: String| SourceText {
         name: name.to_owned(),
         text,
@@ -318,14 +329,10 @@ fn catalog() -> Catalog {
     ];
     specs.extend(bondys_spec().map(|text| source("marketplace.json", text)));
     let realms = REALMS.map(|realm| source(realm, format!(r#"{{"uri": "{realm}"}}"#)));
-    let catalog = Catalog::load_folders(&specs, &realms, &|_| None);
-    let findings: Vec<_> = catalog
-        .findings()
-        .iter()
-        .map(|it| it.render(false))
-        .collect();
-    assert!(!catalog.has_errors(), "{}", findings.join("\n"));
-    catalog
+    Files::Fixed {
+        specs,
+        realms: realms.to_vec(),
+    }
 }
 
 /// The sample from Bondy's world, with `defaults.security` set to `{}` until security is built;

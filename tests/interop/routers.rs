@@ -11,10 +11,12 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use wampgate::app::{App, Plan};
-use wampgate::catalog::{Catalog, SourceText};
+use wampgate::app::{App, Files, Plan, Settings};
+use wampgate::catalog::SourceText;
+use wampgate::config::{self, Config};
 use wampgate::devrouter::{DevRouterConfig, Router};
 use wampgate::listener;
+use wampgate::store::embedded::Embedded;
 use wampgate::value::{Map, Value};
 use wampgate::wamp::client::{
     CallStep, Client, ProgressLimits, Publish, RegisterOptions, Registration, SubscribeOptions,
@@ -206,16 +208,28 @@ impl Cell {
         serializer: &'static str,
     ) -> Self {
         let callee = Callee::of(library, peers, url, realm, serializer).await;
-        let plan = Plan {
-            listener: listener::Config {
+        let config = Config {
+            http: listener::Config {
                 listen: vec!["127.0.0.1:0".to_owned()],
                 ..listener::Config::default()
             },
-            realms: vec![(uri(realm), sessions(url))],
-            routes: catalog(realm).routes(),
-            ..Plan::default()
+            router: config::Router::Remote(sessions(url)),
+            ..Config::default()
+        };
+        let plan = Plan {
+            settings: Settings {
+                files: files(realm),
+                ..Settings::new(&config)
+            },
+            ..Plan::new(&config, Arc::new(Embedded::in_memory()))
         };
         let app = App::start(plan).await.unwrap();
+        let installed = app.installed().borrow().clone();
+        assert!(
+            !installed.findings().iter().any(|it| it.is_error()),
+            "{:?}",
+            installed.findings()
+        );
         let pool = app.gateway().pools.get(realm).expect("the realm is in use");
         pool.ready(PATIENCE).await.expect("a session");
         let ours = Client::connect(&uri(realm), &sessions(url)).await.unwrap();
@@ -650,14 +664,14 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-fn catalog(realm: &str) -> Catalog {
+fn files(realm: &str) -> Files {
     let source = |name: &str, text: String| SourceText {
         name: name.to_owned(),
         text,
     };
     let spec = include_str!("protocol.json").replace("com.example.market", realm);
-    let realms = [source(realm, format!(r#"{{"uri": "{realm}"}}"#))];
-    let catalog = Catalog::load_folders(&[source("protocol.json", spec)], &realms, &|_| None);
-    assert!(!catalog.has_errors(), "{:?}", catalog.findings());
-    catalog
+    Files::Fixed {
+        specs: vec![source("protocol.json", spec)],
+        realms: vec![source(realm, format!(r#"{{"uri": "{realm}"}}"#))],
+    }
 }

@@ -116,10 +116,10 @@ async fn the_users_of_realm_files_join_the_embedded_router() {
     );
     let name = "realms.json".to_owned();
     let environment = |name: &str| (name == "PASSWORD").then(|| "secret-of-peter".to_owned());
-    let catalog = Catalog::load_folders(&[], &[SourceText { name, text }], &environment);
+    let catalog = Catalog::load(&[SourceText { name, text }], &environment);
     assert!(!catalog.has_errors(), "{:?}", catalog.findings());
     let router = Router::new(DevRouterConfig {
-        realms: app::embedded_realms(&catalog),
+        realms: app::embedded_realms(catalog.realms()),
         ..DevRouterConfig::default()
     });
     let url = router.listen("127.0.0.1:0").await.unwrap().url();

@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::diagnostic::{Code, Location};
 
@@ -514,4 +518,120 @@ fn what_did_not_change_stays_where_it_is() {
     world.reload();
     assert_eq!(world.number(), 2);
     assert!(Arc::ptr_eq(&before, &operation(&world)));
+}
+
+/// A change of one document.
+#[derive(Debug, Clone)]
+struct Change {
+    is_file: bool,
+    id: &'static str,
+    text: Text,
+}
+
+#[derive(Debug, Clone)]
+enum Text {
+    Gone,
+    Broken,
+    Spec {
+        realm: &'static str,
+        paths: BTreeSet<&'static str>,
+    },
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let path = prop::sample::select(vec!["/1", "/2", "/3", "/4"]);
+    let realm = prop::sample::select(vec!["com.a", "com.a", "com.b", "com.none"]);
+    let good = (realm, prop::collection::btree_set(path, 1..3));
+    let text = prop_oneof![
+        1 => Just(Text::Gone),
+        2 => Just(Text::Broken),
+        6 => good.prop_map(|(realm, paths)| Text::Spec { realm, paths }),
+    ];
+    let id = prop::sample::select(vec!["a", "b", "c"]);
+    (any::<bool>(), id, text).prop_map(|(is_file, id, text)| Change { is_file, id, text })
+}
+
+impl World {
+    fn apply(&mut self, change: &Change) {
+        let text = match &change.text {
+            Text::Gone => None,
+            Text::Broken => Some("{".to_owned()),
+            Text::Spec { realm, paths } => {
+                let paths: Vec<&str> = paths.iter().copied().collect();
+                Some(spec(change.id, realm, &paths))
+            }
+        };
+        if change.is_file {
+            self.spec_file(&format!("{}.json", change.id), text.as_deref());
+        } else {
+            self.store(Kind::Spec, change.id, text.as_deref());
+        }
+    }
+
+    fn is_there(&self, id: &str) -> bool {
+        let name = format!("{id}.json");
+        let mut files = self.sources.spec_files.iter();
+        let mut stored = self.sources.stored.records.keys();
+        files.any(|file| file.name == name) || stored.any(|key| key.id == id)
+    }
+
+    fn served(&self) -> BTreeSet<String> {
+        let installed = self.installed.as_ref().unwrap();
+        let specs = installed.catalog.specs.iter();
+        specs.map(|spec| spec.id.clone().unwrap()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 128, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    /// Whatever is changed, in whatever bursts: what is there and was served is served; nothing that
+    /// is gone is; no route is served twice; whoever is rejected is told why.
+    #[test]
+    fn what_was_served_is_served_as_long_as_it_is_there(
+        bursts in prop::collection::vec(prop::collection::vec(change(), 1..5), 1..8),
+        realms in prop::collection::vec(any::<bool>(), 8),
+    ) {
+        let mut world = World::new();
+        world.reload();
+        for (burst, has_b) in bursts.iter().zip(realms) {
+            let before = world.served();
+            burst.iter().for_each(|change| world.apply(change));
+            world.realm_file("b.json", has_b.then_some(r#"{"uri": "com.b"}"#));
+            let shown = world.reload();
+            let served = world.served();
+            for id in &before {
+                let is_in_burst = burst.iter().any(|change| {
+                    change.id == id && matches!(change.text, Text::Gone)
+                });
+                // A file that is taken away leaves its place to a stored document, which may be bad.
+                if world.is_there(id) && !is_in_burst {
+                    prop_assert!(served.contains(id), "{id} is lost: {shown}");
+                }
+            }
+            for id in &served {
+                prop_assert!(world.is_there(id), "{id} is not there: {shown}");
+            }
+            let installed = world.installed.as_ref().unwrap();
+            let routes = installed.catalog.routes();
+            let mut paths: Vec<String> = routes.iter().map(|it| it.path.to_string()).collect();
+            paths.sort();
+            paths.dedup();
+            prop_assert_eq!(paths.len(), routes.len(), "{}", shown);
+            let realms: Vec<&str> = installed.catalog.realms().map(|it| it.uri.as_str()).collect();
+            for route in &routes {
+                prop_assert!(realms.contains(&route.operation.version.realm.as_str()), "{}", shown);
+            }
+            for entry in &installed.specs {
+                let has_errors = entry.findings.iter().any(Diagnostic::is_error);
+                prop_assert_eq!(has_errors, entry.state == State::Rejected, "{}", shown);
+            }
+            // Again, with nothing changed, it is the same.
+            let number = world.number();
+            prop_assert_eq!(world.reload(), shown);
+            prop_assert_eq!(world.number(), number);
+        }
+    }
 }

@@ -203,7 +203,7 @@ proptest! {
         let _guard = runtime.enter();
         let config = DevRouterConfig::default();
         let name = Uri::parse("com.example", UriCheck::Loose).unwrap();
-        let realm = Realm::new(&name.into(), &config);
+        let realm = Realm::new(&name.into(), true, &config);
         let mut members: Vec<_> = (0..SESSIONS).map(|_| Member::join(&realm, &config)).collect();
         for step in &steps {
             let gone = match message(step, &mut members) {

@@ -1,0 +1,401 @@
+//! The one path of change: files, the store and SIGHUP all end here, and one task does it all.
+//!
+//! ```text
+//! files change ─┐                                                              ┌─ pools of new realms
+//! store changes ┼─ wait for quiet ─ read all texts ─ compile, off the runtime ─┼─ one swap of the table
+//! SIGHUP ───────┘                                                              ├─ pools of old realms go
+//!                                                                              └─ `Installed` is published
+//! ```
+//!
+//! Changes that come in bursts are one change. What happens while one is dealt with is the next.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use super::clock::now_ms;
+use super::embedded::{Embedded, EmbeddedError};
+use super::files::{Files, Texts, Watch};
+use super::findings::Told;
+use super::older::Older;
+use super::presence::Presence;
+use super::sessions::{FIRST_SESSION, Sessions};
+use crate::catalog::installed::{Installed, Sources};
+use crate::config::{Config, Router};
+use crate::gateway::Gateway;
+use crate::gateway::table::RouteTable;
+use crate::realm::Realm;
+use crate::store::{Contents, Store};
+use crate::telemetry::lifecycle::Lifecycle;
+use crate::uri::Uri;
+use crate::wamp::config::RouterConfig;
+
+/// Gives the values of `${NAME}` in files.
+#[derive(Clone)]
+pub struct Environment(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl Environment {
+    /// An environment that `lookup` knows.
+    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(lookup))
+    }
+}
+
+/// One without any variable.
+impl Default for Environment {
+    fn default() -> Self {
+        Self::new(|_| None)
+    }
+}
+
+/// Does not show the variables: they hold secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Environment")
+    }
+}
+
+/// What a reload goes by that is not a text of a spec or realm, and can change while the gateway
+/// runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where files come from.
+    pub files: Files,
+    /// What realms use that have no router of their own.
+    pub router: Router,
+}
+
+impl Settings {
+    /// Takes from a configuration what is about this.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            files: Files::Folders {
+                specs: config.specs_dir.clone(),
+                realms: config.realms_dir.clone(),
+            },
+            router: config.router.clone(),
+        }
+    }
+}
+
+/// Asks for reloads. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reloads(mpsc::Sender<Command>);
+
+#[derive(Debug)]
+struct Command {
+    settings: Option<Box<Settings>>,
+    done: oneshot::Sender<Arc<Installed>>,
+}
+
+impl Reloads {
+    /// Reads everything again now, by other settings if there are, and returns what is served then;
+    /// nothing if the gateway has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was asked for is done, or not even begun.
+    pub async fn reload(&self, settings: Option<Settings>) -> Option<Arc<Installed>> {
+        let (done, is_done) = oneshot::channel();
+        let settings = settings.map(Box::new);
+        self.0.send(Command { settings, done }).await.ok()?;
+        is_done.await.ok()
+    }
+}
+
+/// Files are quiet for as long before they are read: whoever writes several is done by then.
+const FILES_QUIET: Duration = Duration::from_millis(80);
+
+/// Writes to the store are whole documents, so only those are gathered that come at once.
+const STORE_QUIET: Duration = Duration::from_millis(10);
+
+/// Longest wait for quiet.
+const GATHER: Duration = Duration::from_millis(500);
+
+/// The task that reloads, and all that it needs.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    settings: Settings,
+    environment: Environment,
+    store: Arc<dyn Store>,
+    contents: watch::Receiver<Contents>,
+    watch: Watch,
+    /// Folders that have been there.
+    seen: Vec<PathBuf>,
+    gateway: Arc<Gateway>,
+    sessions: Sessions,
+    embedded: Embedded,
+    older: Older,
+    told: Told,
+    presence: Presence,
+    installed: watch::Sender<Arc<Installed>>,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// What others have of it.
+#[derive(Debug)]
+pub(super) struct Handles {
+    pub(super) installed: watch::Receiver<Arc<Installed>>,
+    pub(super) reloads: Reloads,
+}
+
+/// What woke the task.
+enum Cause {
+    Files,
+    Store,
+    Asked(Command),
+}
+
+impl Reloader {
+    /// Builds it; nothing is read yet.
+    pub(super) fn new(
+        settings: Settings,
+        environment: Environment,
+        store: Arc<dyn Store>,
+        gateway: Arc<Gateway>,
+        embedded: Embedded,
+        lifecycle: &Lifecycle,
+    ) -> (Self, Handles) {
+        let (installed, of_installed) = watch::channel(Arc::default());
+        let (asking, commands) = mpsc::channel(1);
+        let reloader = Self {
+            watch: Watch::new(&settings.files),
+            settings,
+            environment,
+            contents: store.contents(),
+            presence: Presence::new(store.clone(), lifecycle.clone()),
+            store,
+            seen: Vec::new(),
+            sessions: Sessions::new(gateway.pools.clone()),
+            gateway,
+            embedded,
+            older: Older::default(),
+            told: Told::default(),
+            installed,
+            commands,
+        };
+        let handles = Handles {
+            installed: of_installed,
+            reloads: Reloads(asking),
+        };
+        (reloader, handles)
+    }
+
+    /// Loads for the first time, and installs the table. What was found is the caller's to tell.
+    ///
+    /// # Errors
+    ///
+    /// [`EmbeddedError`]; the rest is done nevertheless.
+    pub(super) async fn start(&mut self) -> Result<(), EmbeddedError> {
+        let outcome = self.reload(true).await;
+        self.told.mark(&self.installed.borrow());
+        outcome
+    }
+
+    /// Follows every change until `end` comes. Ends the pools that are on their way out, and returns
+    /// the embedded router, which those that are in use still need.
+    pub(super) async fn run(mut self, mut end: oneshot::Receiver<()>) -> Embedded {
+        loop {
+            let cause = tokio::select! {
+                // Also when the sender is dropped, as the gateway is.
+                _ = &mut end => break,
+                Some(command) = self.commands.recv() => Cause::Asked(command),
+                Ok(()) = self.contents.changed() => Cause::Store,
+                () = self.watch.changed() => Cause::Files,
+                () = self.sessions.swept() => {
+                    self.end_unused_router().await;
+                    continue;
+                }
+                () = self.presence.changed() => {
+                    self.presence.announce(self.installed.borrow().store_revision);
+                    continue;
+                }
+            };
+            let mut done = None;
+            match cause {
+                Cause::Files => self.gather(FILES_QUIET).await,
+                Cause::Store => self.gather(STORE_QUIET).await,
+                Cause::Asked(command) => {
+                    if let Some(settings) = command.settings {
+                        if settings.files != self.settings.files {
+                            self.watch.follow(&settings.files);
+                        }
+                        self.settings = *settings;
+                    }
+                    done = Some(command.done);
+                }
+            }
+            let outcome = self.reload(done.is_some()).await;
+            let installed = self.installed.borrow().clone();
+            self.told.tell(&installed, outcome.err());
+            if let Some(done) = done {
+                // Who asked may have gone away.
+                drop(done.send(installed));
+            }
+        }
+        self.presence
+            .announce(self.installed.borrow().store_revision);
+        self.sessions.end().await;
+        self.embedded
+    }
+
+    /// Waits until nothing has changed for `quiet`.
+    async fn gather(&mut self, quiet: Duration) {
+        let latest = Instant::now() + GATHER;
+        loop {
+            let until = latest.min(Instant::now() + quiet);
+            tokio::select! {
+                () = sleep_until(until) => break,
+                () = self.watch.told() => {}
+                Ok(()) = self.contents.changed() => {}
+            }
+        }
+    }
+
+    /// Reads all texts and serves what they say. Where they are the same, nothing is done unless it
+    /// `may_differ` otherwise, by settings.
+    async fn reload(&mut self, may_differ: bool) -> Result<(), EmbeddedError> {
+        let previous = self.installed.borrow().clone();
+        let mut sources = self.read().await;
+        let next = if previous.is_of(&sources) {
+            if !may_differ {
+                return Ok(());
+            }
+            previous.clone()
+        } else {
+            sources.older = self.older.known(&sources.stored);
+            let next = self.compile(sources.clone(), &previous).await;
+            if self.older.look_up(&*self.store, &next.wants()).await {
+                sources.older = self.older.known(&sources.stored);
+                self.compile(sources, &previous).await
+            } else {
+                next
+            }
+        };
+        self.serve(&previous, next).await
+    }
+
+    async fn read(&mut self) -> Sources {
+        // First, so that what changes while the rest is read is seen as a change later.
+        let stored = self.contents.borrow_and_update().clone();
+        self.watch.renew();
+        let files = self.settings.files.clone();
+        let mut seen = std::mem::take(&mut self.seen);
+        let reading = spawn_blocking(move || (files.read(&mut seen), seen));
+        let texts = match reading.await {
+            Ok((texts, seen)) => {
+                self.seen = seen;
+                texts
+            }
+            // The runtime ends.
+            Err(_) => Texts::default(),
+        };
+        Sources {
+            spec_files: texts.specs,
+            realm_files: texts.realms,
+            unread: texts.unread,
+            stored,
+            older: BTreeMap::new(),
+            time_ms: now_ms(),
+        }
+    }
+
+    /// Compiles, and has what was served before if that panics: a mistake of ours in one text must
+    /// not end what serves the others.
+    async fn compile(&self, sources: Sources, previous: &Arc<Installed>) -> Arc<Installed> {
+        let environment = self.environment.clone();
+        let before = previous.clone();
+        let compiling = spawn_blocking(move || {
+            let previous = (before.number > 0).then_some(&*before);
+            Installed::compile(sources, previous, &*environment.0)
+        });
+        match compiling.await {
+            Ok(installed) => Arc::new(installed),
+            Err(error) => {
+                tracing::error!("specs and realms cannot be loaded, and stay as they are: {error}");
+                previous.clone()
+            }
+        }
+    }
+
+    /// Makes `next` what is served: pools first, then the table, then what is not used any more.
+    async fn serve(
+        &mut self,
+        previous: &Installed,
+        next: Arc<Installed>,
+    ) -> Result<(), EmbeddedError> {
+        let (default, outcome) = self.default_router(&next).await;
+        let wanted = wanted(&next, &default);
+        // At a start nobody waits for anything yet, and requests wait for their sessions.
+        let patience = match previous.number {
+            0 => Duration::ZERO,
+            _ => FIRST_SESSION,
+        };
+        self.sessions.provide(&wanted, patience).await;
+        let before = self.gateway.table.snapshot();
+        if next.number != previous.number {
+            let routes = next.catalog.routes();
+            self.gateway
+                .install(RouteTable::build_after(routes, &before));
+        }
+        self.sessions.release(&wanted, &before);
+        drop(before);
+        self.end_unused_router().await;
+        self.presence.announce(next.store_revision);
+        self.installed.send_replace(next);
+        outcome
+    }
+
+    /// Returns how realms are reached that have no router of their own.
+    async fn default_router(
+        &mut self,
+        next: &Installed,
+    ) -> (RouterConfig, Result<(), EmbeddedError>) {
+        match &self.settings.router {
+            Router::Remote(sessions) => {
+                self.told.users_of_nobody(next.catalog.realms());
+                (sessions.clone(), Ok(()))
+            }
+            Router::Embedded { listen, sessions } => {
+                let realms = next.catalog.realms();
+                self.embedded.provide(realms, *listen, sessions).await
+            }
+        }
+    }
+
+    /// Ends the embedded router when the configuration names another and the last pool has left it.
+    async fn end_unused_router(&mut self) {
+        let is_unused = matches!(self.settings.router, Router::Remote(_));
+        if is_unused && self.sessions.is_settled() {
+            self.embedded.end().await;
+        }
+    }
+}
+
+/// Returns the realms that routes use, and how each is reached. One that nobody uses gets no
+/// sessions.
+fn wanted(installed: &Installed, default: &RouterConfig) -> BTreeMap<Uri, RouterConfig> {
+    let mut used: Vec<&Uri> = Vec::new();
+    for spec in &installed.catalog.specs {
+        used.extend(
+            spec.routes
+                .first()
+                .map(|route| &route.operation.version.realm),
+        );
+    }
+    let is_used = |realm: &&Realm| used.contains(&&realm.uri);
+    let realms = installed.catalog.realms().filter(is_used);
+    let config = |realm: &Realm| {
+        let router = realm.router.clone().unwrap_or_else(|| default.clone());
+        (realm.uri.clone(), router)
+    };
+    realms.map(config).collect()
+}
