@@ -11,11 +11,25 @@
 //! Reference: "Admin API" of the program's reference.
 
 pub mod audit;
+mod calls;
+mod change;
+mod condition;
+mod documents;
 mod exchange;
 mod guard;
 mod health;
+mod installed;
+mod later;
+mod meta;
 mod metrics;
+mod openapi;
+mod page;
+mod realms;
+mod revisions;
+mod secrets;
 mod sessions;
+mod specs;
+mod stores;
 mod table;
 pub mod token;
 
@@ -27,8 +41,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, Response};
+use tokio::sync::{Mutex, watch};
 use tower::Service;
 
+use crate::catalog::installed::Installed;
+use crate::store::Store;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::wamp::pool::Pools;
@@ -44,6 +61,8 @@ pub struct Config {
     /// Whether others than this machine may be served: `listen` may then be any address, and
     /// requests may be to any host name.
     pub allow_remote: bool,
+    /// Whether `/services/call` may be used: it goes past every rule of the APIs.
+    pub allow_calls: bool,
 }
 
 impl Default for Config {
@@ -52,6 +71,7 @@ impl Default for Config {
             listen: "127.0.0.1:18081".to_owned(),
             token_file: PathBuf::from("data/admin.token"),
             allow_remote: false,
+            allow_calls: false,
         }
     }
 }
@@ -73,12 +93,29 @@ pub struct Admin {
     pub token: Token,
     /// Whether others than this machine may be served.
     pub allow_remote: bool,
+    /// Whether `/services/call` may be used.
+    pub allow_calls: bool,
+    /// What keeps specs and realms: what changes is written here.
+    pub store: Arc<dyn Store>,
+    /// What is served.
+    pub installed: watch::Receiver<Arc<Installed>>,
+    /// The time of day, in milliseconds since 1970 (UTC).
+    pub now_ms: fn() -> u64,
+    /// Held while a document is changed. A tokio mutex: a change waits for the store.
+    pub changing: Mutex<()>,
     /// The WAMP sessions, by realm.
     pub pools: Pools,
     /// Whether the gateway should get requests.
     pub health: Health,
     /// What is measured.
     pub metrics: Arc<Metrics>,
+}
+
+impl Admin {
+    /// Returns what is served now.
+    fn installed(&self) -> Arc<Installed> {
+        self.installed.borrow().clone()
+    }
 }
 
 impl fmt::Debug for Admin {

@@ -153,6 +153,7 @@ pub struct Loaded {
     gateway: Arc<Gateway>,
     reloader: Reloader,
     handles: Handles,
+    store: Arc<dyn Store>,
     lifecycle: Lifecycle,
     manager: ServiceManager,
     exporter: Option<Exporter>,
@@ -184,7 +185,7 @@ impl Loaded {
         let (mut reloader, handles) = Reloader::new(
             plan.settings,
             plan.environment,
-            plan.store,
+            plan.store.clone(),
             gateway.clone(),
             embedded,
             &lifecycle,
@@ -196,6 +197,7 @@ impl Loaded {
             gateway,
             reloader,
             handles,
+            store: plan.store,
             lifecycle,
             manager: plan.manager,
             exporter: plan.traces.exporter,
@@ -226,7 +228,10 @@ impl Loaded {
         let health = Health::default();
         health::check_lifecycle(&health, self.lifecycle.clone());
         health::check_pools(&health, gateway.pools.clone());
-        let admin = self.admin.map(|admin| admin.serve(&gateway, &health));
+        let installed = &self.handles.installed;
+        let admin = self
+            .admin
+            .map(|admin| admin.serve(&gateway, &health, self.store, installed.clone()));
         let mut listeners = vec![("http", serving.connections().clone())];
         listeners.extend(admin.as_ref().map(|it| ("admin", it.connections().clone())));
         metrics::tell_of_listeners(&gateway.metrics, listeners);

@@ -102,6 +102,22 @@ struct Piece {
     before: Range<u32>,
 }
 
+/// What the admin API adds to a spec or realm that it shows. It means nothing where such a document
+/// is loaded again.
+pub const ADDED_WHEN_SHOWN: &[&str] = &[
+    "ts",
+    "revision",
+    "source",
+    "state",
+    "serves_older",
+    "errors",
+];
+
+/// Returns whether what stands under this key is a secret, in any document.
+pub fn is_secret_key(key: &str) -> bool {
+    SECRET_KEYS.contains(&key)
+}
+
 /// Values under these keys are never shown, not even in the line that a finding quotes.
 const SECRET_KEYS: &[&str] = &[
     "secret",

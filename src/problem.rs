@@ -47,6 +47,7 @@ struct Inner {
     errors: Vec<Value>,
     members: Map,
     headers: HeaderMap,
+    is_final: bool,
 }
 
 impl Problem {
@@ -63,6 +64,7 @@ impl Problem {
             errors: Vec::new(),
             members: Map::new(),
             headers: HeaderMap::new(),
+            is_final: false,
         }))
     }
 
@@ -165,6 +167,14 @@ impl Problem {
         self.header(header::RETRY_AFTER, retry_after(wait))
     }
 
+    /// Leaves `Retry-After` out where the status calls for one: whoever repeats the request without
+    /// looking first may do harm.
+    #[must_use]
+    pub fn without_retry_after(mut self) -> Self {
+        self.0.is_final = true;
+        self
+    }
+
     /// Names the media types that the path takes, for 415: `Accept-Post` or `Accept-Patch` where
     /// the method has such a header, else `Accept`.
     ///
@@ -215,6 +225,7 @@ impl Problem {
             errors,
             members,
             headers: _,
+            is_final: _,
         } = &*self.0;
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| {
@@ -364,7 +375,8 @@ impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let status = self.0.status;
         let mut headers = std::mem::take(&mut self.0.headers);
-        if wants_retry_after(status) && !headers.contains_key(header::RETRY_AFTER) {
+        let may_retry = wants_retry_after(status) && !self.0.is_final;
+        if may_retry && !headers.contains_key(header::RETRY_AFTER) {
             headers.insert(header::RETRY_AFTER, retry_after(DEFAULT_RETRY_AFTER));
         }
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);

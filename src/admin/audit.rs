@@ -82,6 +82,21 @@ impl Trail {
         self.facts().is_refused = true;
     }
 
+    /// Notes which document it is about.
+    pub(super) fn about(&self, id: &str) {
+        self.facts().id = Some(id.to_owned());
+    }
+
+    /// Notes that nothing is to be changed by it.
+    pub(super) fn dry_run(&self) {
+        self.facts().is_dry_run = true;
+    }
+
+    /// Notes which revision it has made.
+    pub(super) fn wrote(&self, revision: u64) {
+        self.facts().revision = Some(revision);
+    }
+
     /// Notes which error the answer tells.
     pub(super) fn failed(&self, problem: &Problem) {
         self.facts().error_uri = Some(problem.error_uri().to_owned());

@@ -7,30 +7,50 @@
 //! A handler gets an [`Exchange`] and returns an answer or a [`Problem`]; everything that goes wrong
 //! anywhere is problem details, and every answer carries the request's id.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::RawPathParams;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, StatusCode, Uri};
-use percent_encoding::percent_decode_str;
+use http::{Request, StatusCode, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::audit::Trail;
-use super::table::Row;
+use super::table::{Answer, Row};
 use super::{Admin, guard};
+use crate::listener::body;
 use crate::negotiate;
 use crate::problem::{Problem, REQUEST_ID};
 use crate::telemetry;
+use crate::value::Value;
+use crate::value::json::from_json;
+use crate::value::msgpack::from_msgpack;
 
 /// The prefix under which everything is served too, as on Bondy.
 const PREFIX: &str = "/v1.0";
+
+/// What a body may be, and how fast it has to come: a spec is a text that people write.
+const BODY: body::Limits = body::Limits {
+    max_bytes: 8 << 20,
+    within: Duration::from_secs(15),
+    read_bytes: 1 << 20,
+};
+
+/// What stands in a path as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// What is sent and taken, JSON first.
 const TYPES: [&str; 2] = ["application/json", "application/msgpack"];
@@ -43,10 +63,11 @@ const TYPES: [&str; 2] = ["application/json", "application/msgpack"];
 pub(super) async fn answer(admin: &Admin, router: Router, request: Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
     let trail = Arc::new(Trail::begin(&parts));
-    let path = path(&parts.uri);
+    let (path, prefix) = path(&parts.uri);
     let admitted = guard::admit(&parts, &path, &admin.token, admin.allow_remote);
     parts.uri = with_path(&parts.uri, &path);
     parts.extensions.insert(trail.clone());
+    parts.extensions.insert(Prefix(prefix));
     let responding = async {
         match admitted {
             Ok(()) => match router.oneshot(Request::from_parts(parts, body)).await {
@@ -70,15 +91,25 @@ pub(super) async fn answer(admin: &Admin, router: Router, request: Request<Body>
     response
 }
 
-/// Returns the path without the prefix and without slashes at its end.
-fn path(uri: &Uri) -> String {
+/// The prefix that the client used; links that it gets have it too.
+#[derive(Debug, Clone, Copy, Default)]
+struct Prefix(&'static str);
+
+/// Returns the path without the prefix and without slashes at its end, and the prefix.
+fn path(uri: &Uri) -> (String, &'static str) {
     let path = uri.path();
-    let rest = match path.strip_prefix(PREFIX) {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
-        _ => path,
+    let (rest, prefix) = match path.strip_prefix(PREFIX) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => (rest, PREFIX),
+        _ => (path, ""),
     };
     let rest = rest.trim_end_matches('/');
-    if rest.is_empty() { "/" } else { rest }.to_owned()
+    let rest = if rest.is_empty() { "/" } else { rest };
+    (rest.to_owned(), prefix)
+}
+
+/// Writes a text as one segment of a path, whatever is in it.
+pub(super) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
 }
 
 fn with_path(uri: &Uri, path: &str) -> Uri {
@@ -106,10 +137,14 @@ pub(super) fn trail_of(parts: &Parts) -> Arc<Trail> {
 /// One request that was let in and has a handler.
 pub(super) struct Exchange {
     pub(super) admin: Arc<Admin>,
+    pub(super) trail: Arc<Trail>,
+    parts: Parts,
+    /// In a mutex only because a body may not be shared, and handlers are.
+    body: Mutex<Option<Body>>,
     /// What the path's variables stand for, decoded.
     params: Vec<(String, String)>,
+    /// Those parameters of the query that are there.
     query: Vec<(&'static str, String)>,
-    pub(super) headers: HeaderMap,
     /// What the answer is to be written as; none where the client takes neither.
     wanted: Option<&'static str>,
 }
@@ -122,9 +157,9 @@ impl Exchange {
         params: Option<RawPathParams>,
         request: Request<Body>,
     ) -> Response {
-        let (parts, _) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let trail = trail_of(&parts);
-        let result = match Self::begin(admin, row, params, &parts) {
+        let result = match Self::begin(admin, row, params, parts, body) {
             Ok(exchange) => (row.handler)(exchange).await,
             Err(problem) => Err(problem),
         };
@@ -135,7 +170,8 @@ impl Exchange {
         admin: Arc<Admin>,
         row: &Row,
         params: Option<RawPathParams>,
-        parts: &Parts,
+        parts: Parts,
+        body: Body,
     ) -> Result<Self, Problem> {
         let params = params.ok_or_else(|| bad_request("The path is not UTF-8 once decoded."))?;
         let params = params.iter();
@@ -149,10 +185,12 @@ impl Exchange {
             return Err(not_acceptable());
         }
         Ok(Self {
+            trail: trail_of(&parts),
             admin,
+            parts,
+            body: Mutex::new(Some(body)),
             params,
             query,
-            headers: parts.headers.clone(),
             wanted,
         })
     }
@@ -163,10 +201,88 @@ impl Exchange {
         found.map_or("", |(_, value)| value)
     }
 
-    /// Returns whether the query has a switch: `?name`, `?name=true` or `?name=1`.
-    pub(super) fn asks(&self, name: &str) -> bool {
-        let mut found = self.query.iter().filter(|(known, _)| *known == name);
-        found.any(|(_, value)| matches!(&**value, "" | "true" | "1"))
+    /// Returns a parameter of the query.
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns whether a parameter of the query is switched on: `true`, `1` or nothing after it.
+    ///
+    /// # Errors
+    ///
+    /// 400 for what is neither on nor off.
+    pub(super) fn is_on(&self, name: &str) -> Result<bool, Problem> {
+        match self.query(name) {
+            None | Some("false" | "0") => Ok(false),
+            Some("" | "true" | "1") => Ok(true),
+            Some(_) => Err(bad_request(format!("`{name}` is `true` or `false`."))),
+        }
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Returns the path of this request with another query, as a client may use it.
+    pub(super) fn link(&self, query: &str) -> String {
+        format!("{}?{query}", self.path(self.parts.uri.path()))
+    }
+
+    /// Returns a path of the table as this client may use it.
+    pub(super) fn path(&self, path: &str) -> String {
+        let prefix = self.parts.extensions.get::<Prefix>();
+        format!("{}{path}", prefix.copied().unwrap_or_default().0)
+    }
+
+    /// Reads the body as JSON text: what came as MessagePack is written as JSON.
+    ///
+    /// # Errors
+    ///
+    /// 415, 413, 408 and 400.
+    pub(super) async fn text(&self) -> Result<String, Problem> {
+        let given = self.headers().get(CONTENT_TYPE);
+        let given = given.and_then(|value| value.to_str().ok());
+        let given = given.map(negotiate::essence).unwrap_or_default();
+        let is = |media_type: &str| given.eq_ignore_ascii_case(media_type);
+        let is_packed = is(TYPES[1]) || is("application/x-msgpack");
+        if !is_packed && !is(TYPES[0]) {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+                .detail(format!("The body may be {}.", TYPES.join(" or ")))
+                .accepts(&self.parts.method, &TYPES));
+        }
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = { body }.take().unwrap_or_default();
+        let read = body::read(body, BODY).await;
+        let bytes = read.map_err(body::BodyError::into_problem)?;
+        if is_packed {
+            let value = from_msgpack(&bytes)
+                .map_err(|error| bad_request(format!("The body is not MessagePack: {error}.")))?;
+            return serde_json::to_string(&value).map_err(|error| {
+                bad_request(format!("The body cannot be kept as JSON: {error}."))
+            });
+        }
+        let text = String::from_utf8(bytes.to_vec())
+            .map_err(|_| bad_request("The body is not UTF-8 text."))?;
+        // Editors of some systems begin a text so.
+        match text.strip_prefix('\u{feff}') {
+            Some(rest) => Ok(rest.to_owned()),
+            None => Ok(text),
+        }
+    }
+
+    /// Reads the body as a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Exchange::text`].
+    pub(super) async fn value(&self) -> Result<Value, Problem> {
+        let text = self.text().await?;
+        from_json(text.as_bytes()).map_err(|error| {
+            bad_request(format!("The body is not JSON: {error}."))
+                .member("line", Value::from(error.line as u64))
+                .member("column", Value::from(error.column as u64))
+        })
     }
 
     /// Answers with a body of the type that the client wants.
@@ -174,11 +290,7 @@ impl Exchange {
     /// # Errors
     ///
     /// 406 where it wants neither JSON nor MessagePack.
-    pub(super) fn reply<T: Serialize>(
-        &self,
-        status: StatusCode,
-        body: &T,
-    ) -> Result<Response, Problem> {
+    pub(super) fn reply<T: Serialize>(&self, status: StatusCode, body: &T) -> Answer {
         let wanted = self.wanted.ok_or_else(not_acceptable)?;
         let written = if wanted == TYPES[0] {
             serde_json::to_vec(body).map_err(|error| error.to_string())
@@ -199,7 +311,8 @@ fn not_acceptable() -> Problem {
         .detail(format!("The answer can be {}.", TYPES.join(" or ")))
 }
 
-fn bad_request(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+/// A request that makes no sense.
+pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST).detail(detail)
 }
 
@@ -225,7 +338,13 @@ fn query(
     Ok(found)
 }
 
-fn known_list(known: &[&str]) -> crate::value::Value {
-    let names = known.iter().map(|name| crate::value::Value::from(*name));
-    crate::value::Value::List(names.collect())
+fn known_list(known: &[&str]) -> Value {
+    Value::List(known.iter().map(|name| Value::from(*name)).collect())
+}
+
+/// Adds a header that is made of what a client wrote, which may be anything.
+pub(super) fn add_header(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
 }

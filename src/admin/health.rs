@@ -4,6 +4,7 @@
 use axum::response::IntoResponse;
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::exchange::Exchange;
 use super::table::Answer;
@@ -12,7 +13,7 @@ use crate::telemetry::health::{Finding, Report};
 use crate::value::Value;
 
 /// The health with all that was looked at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     /// The worst of all checks: `ok`, `degraded` (requests are served all the same) or `failing`.
     state: &'static str,
@@ -20,7 +21,7 @@ pub(super) struct Health {
 }
 
 /// One thing that readiness goes by.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Check {
     /// What was looked at: `lifecycle`, `realm com.example`, ...
     check: String,
@@ -31,16 +32,47 @@ struct Check {
     reason: Option<String>,
 }
 
-/// `GET /ping`, `GET /livez`: whoever can answer is alive.
-pub(super) async fn alive(_: Exchange) -> Answer {
+/// Answers whoever asks whether the process is alive.
+#[utoipa::path(get, path = "/livez", tag = "health",
+    responses((status = 204, description = "it is")))]
+pub(super) async fn livez(_: Exchange) -> Answer {
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `GET /ready`, `GET /readyz`: 204, or 503 with the reasons. With `?verbose` 200 or 503, with every
-/// check.
+/// As `/livez`.
+#[utoipa::path(get, path = "/ping", tag = "health",
+    responses((status = 204, description = "it is")))]
+pub(super) async fn ping(exchange: Exchange) -> Answer {
+    livez(exchange).await
+}
+
+/// As `/readyz`.
+#[utoipa::path(
+    get, path = "/ready", tag = "health",
+    params(("verbose" = Option<bool>, Query, description = "with every check")),
+    responses(
+        (status = 200, description = "it should, with `verbose`", body = Health),
+        (status = 204, description = "it should"),
+    ),
+)]
 pub(super) async fn ready(exchange: Exchange) -> Answer {
+    readyz(exchange).await
+}
+
+/// Tells whether the gateway should get requests; 503 with the `reasons` where it should not.
+///
+/// With `verbose` 200 or 503, with every check.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health",
+    params(("verbose" = Option<bool>, Query, description = "with every check")),
+    responses(
+        (status = 200, description = "it should, with `verbose`", body = Health),
+        (status = 204, description = "it should"),
+    ),
+)]
+pub(super) async fn readyz(exchange: Exchange) -> Answer {
     let report = exchange.admin.health.report();
-    if exchange.asks("verbose") {
+    if exchange.is_on("verbose")? {
         let status = if report.is_ready() {
             StatusCode::OK
         } else {

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::calls;
 use super::exchange::Exchange;
 use super::table::Answer;
-use crate::problem::Problem;
 use crate::wamp::pool::{PoolStatus, RouterSession, SessionStatus};
 
 /// The sessions of a realm with its router.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RouterStatus {
     /// The realm.
     realm_uri: String,
@@ -24,7 +25,7 @@ pub(super) struct RouterStatus {
 }
 
 /// One session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Session {
     /// `connecting`, `ready`, `suspect` (the router is late), `waiting` (for the next attempt),
     /// `refused`, `draining` or `closed`.
@@ -42,7 +43,7 @@ struct Session {
 }
 
 /// A router, as it told of itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Router {
     /// Where it was reached, without secrets.
     endpoint: String,
@@ -63,14 +64,14 @@ struct Router {
 }
 
 /// The features that a router announced.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Features {
     broker: Vec<String>,
     dealer: Vec<String>,
 }
 
 /// What became of requests since the realm's sessions were started.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Outcomes {
     answered: u64,
     errors: u64,
@@ -86,20 +87,26 @@ struct Outcomes {
 }
 
 /// What was repeated.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Retries {
     made: u64,
     /// Not made, because the realm's budget was used up.
     refused: u64,
 }
 
-/// `GET /realms/{uri}/router`
+/// Tells how the sessions of a realm are.
+#[utoipa::path(
+    get, path = "/realms/{uri}/router", tag = "wamp",
+    params(("uri" = String, Path, description = "the realm's URI")),
+    responses((status = 200, description = "its sessions", body = RouterStatus)),
+)]
 pub(super) async fn status(exchange: Exchange) -> Answer {
     let uri = exchange.param("uri");
-    let Some(pool) = exchange.admin.pools.get(uri) else {
-        return Err(Problem::new(StatusCode::NOT_FOUND)
-            .detail("This realm has no sessions: no route uses it, or there is no such realm."));
-    };
+    let pool = exchange
+        .admin
+        .pools
+        .get(uri)
+        .ok_or_else(calls::no_sessions)?;
     exchange.reply(StatusCode::OK, &RouterStatus::from(pool.status()))
 }
 

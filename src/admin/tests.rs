@@ -1,110 +1,29 @@
 //! The admin API without sockets: requests in, answers out.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+mod described;
+mod documents;
+mod support;
+mod wamp;
 
 use axum::body::Body;
-use http::{HeaderMap, Method, Request, Response};
-use http_body_util::BodyExt;
-use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceExt};
+use http::{Method, Request};
 
-use super::token::Token;
-use super::{Admin, service};
-use crate::telemetry::health::{Finding, Health};
+use self::support::Api;
+use crate::telemetry::health::Finding;
 use crate::uri::{Uri, UriCheck};
 use crate::value::Value;
-use crate::value::json::from_json;
 use crate::value::msgpack::from_msgpack;
 use crate::wamp::config::{Endpoint, RouterConfig};
 use crate::wamp::pool::Pools;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-/// An admin API that has nothing to act on.
-struct Api(BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>);
-
-/// What came back.
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn json(&self) -> Value {
-        from_json(&self.body).unwrap()
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    }
-
-    fn code(&self) -> String {
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        let body = self.json();
-        let body = body.as_map().unwrap();
-        assert_eq!(body["status"].as_u64(), Some(u64::from(self.status)));
-        assert_eq!(
-            body["instance"].as_text(),
-            Some(self.header("x-request-id"))
-        );
-        body["code"].as_text().unwrap().to_owned()
-    }
-}
-
-impl Api {
-    fn new(change: impl FnOnce(&mut Admin)) -> Self {
-        let mut admin = Admin {
-            token: Token::fixed(TOKEN),
-            allow_remote: false,
-            pools: Pools::default(),
-            health: Health::default(),
-            metrics: Arc::default(),
-        };
-        change(&mut admin);
-        Self(BoxCloneSyncService::new(service(admin)))
-    }
-
-    async fn send(&self, request: Request<Body>) -> Reply {
-        let mut service = self.0.clone();
-        let response = service.ready().await.unwrap().call(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Reply {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: body.collect().await.unwrap().to_bytes().to_vec(),
-        }
-    }
-
-    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost")
-            .header("authorization", format!("Bearer {TOKEN}"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        self.send(request.body(Body::empty()).unwrap()).await
-    }
-
-    async fn get(&self, path: &str) -> Reply {
-        self.ask(Method::GET, path, &[]).await
-    }
-}
-
 #[tokio::test]
 async fn health_is_told_to_everybody() {
-    let api = Api::new(|admin| {
+    let api = Api::changed(|admin| {
         admin
             .health
             .check(|| vec![Finding::degraded("realm com.b", "1 of 2 sessions is down.")]);
     });
-    let down = Api::new(|admin| {
+    let down = Api::changed(|admin| {
         admin.health.check(|| {
             vec![
                 Finding::ok("lifecycle"),
@@ -160,7 +79,7 @@ async fn health_is_told_to_everybody() {
 
 #[tokio::test]
 async fn metrics_are_what_the_scraper_asks_for() {
-    let api = Api::new(|_| {});
+    let api = Api::new();
     let prometheus = "text/plain; version=0.0.4; charset=utf-8";
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     for (accept, expected) in [
@@ -187,7 +106,7 @@ async fn metrics_are_what_the_scraper_asks_for() {
 
 #[tokio::test]
 async fn strangers_learn_nothing_not_even_which_paths_there_are() {
-    let api = Api::new(|_| {});
+    let api = Api::new();
     for path in [
         "/",
         "/realms/com.a/router",
@@ -206,7 +125,7 @@ async fn strangers_learn_nothing_not_even_which_paths_there_are() {
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_request_is_a_problem() {
-    let api = Api::new(|_| {});
+    let api = Api::new();
     let reply = api.get("/nothing").await;
     assert_eq!(
         (reply.status, &*reply.code()),
@@ -247,7 +166,7 @@ async fn the_sessions_of_a_realm_are_told_in_either_type() {
     };
     let pools = Pools::default();
     pools.start(&realm, config);
-    let api = Api::new(|admin| admin.pools = pools);
+    let api = Api::changed(|admin| admin.pools = pools);
     let reply = api.get("/realms/com.a/router").await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), "application/json");

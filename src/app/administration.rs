@@ -1,13 +1,18 @@
 //! The admin API as a part of the program: its listener, its token, and what it acts on.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
 
 use crate::admin::token::{Token, TokenError};
 use crate::admin::{self, Admin};
+use crate::catalog::installed::Installed;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::listener::{self, BindError, Listener, Serving};
+use crate::store::Store;
 use crate::telemetry::health::Health;
 
 /// How the admin API is served.
@@ -19,6 +24,8 @@ pub struct AdminPlan {
     pub token: Token,
     /// Whether others than this machine may be served.
     pub allow_remote: bool,
+    /// Whether `/services/call` may be used.
+    pub allow_calls: bool,
 }
 
 /// Longest wait for admin requests at the end: a change takes a few seconds at most.
@@ -41,6 +48,7 @@ impl AdminPlan {
             },
             token: Token::at(&config.admin.token_file)?,
             allow_remote: config.admin.allow_remote,
+            allow_calls: config.admin.allow_calls,
         })
     }
 }
@@ -59,10 +67,21 @@ impl Bound {
         Ok(Self { listener, plan })
     }
 
-    pub(super) fn serve(self, gateway: &Gateway, health: &Health) -> Serving {
+    pub(super) fn serve(
+        self,
+        gateway: &Gateway,
+        health: &Health,
+        store: Arc<dyn Store>,
+        installed: watch::Receiver<Arc<Installed>>,
+    ) -> Serving {
         let admin = Admin {
             token: self.plan.token,
             allow_remote: self.plan.allow_remote,
+            allow_calls: self.plan.allow_calls,
+            store,
+            installed,
+            now_ms: super::clock::now_ms,
+            changing: Mutex::default(),
             pools: gateway.pools.clone(),
             health: health.clone(),
             metrics: gateway.metrics.clone(),

@@ -55,6 +55,7 @@ pub(super) fn values(config: &Config) -> Value {
                     config.admin.token_file.to_string_lossy().into(),
                 ),
                 ("allow_remote", config.admin.allow_remote.into()),
+                ("allow_calls", config.admin.allow_calls.into()),
             ]),
         ),
         ("router", router.into()),

@@ -68,6 +68,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("admin.listen", Kind::Text),
     ("admin.token_file", Kind::Text),
     ("admin.allow_remote", Kind::Bool),
+    ("admin.allow_calls", Kind::Bool),
     ("router.urls", Kind::List),
     ("router.serializers", Kind::List),
     ("router.batched", Kind::Bool),
@@ -221,6 +222,7 @@ fn read_http(reader: &ObjectReader<'_>, config: &mut Config) {
 
 fn read_admin(reader: &ObjectReader<'_>, admin: &mut admin::Config) {
     set(&mut admin.allow_remote, reader.bool("allow_remote"));
+    set(&mut admin.allow_calls, reader.bool("allow_calls"));
     set(&mut admin.token_file, reader.path("token_file"));
     let Some(text) = reader.text("listen") else {
         return;

@@ -54,6 +54,7 @@ fn nothing_at_all_is_the_defaults() {
     listen = "127.0.0.1:18081"
     token_file = "data/admin.token"
     allow_remote = false
+    allow_calls = false
 
     [router] # no `urls`: the embedded router, on ws://127.0.0.1:8080/ws
     serializers = ["msgpack", "cbor", "json"]

@@ -3,7 +3,7 @@
 //! Reference: `security.md`, "Realm object".
 
 use crate::diagnostic::{Code, Diagnostic, Findings, Location};
-use crate::document::{Document, Node, NodeKind, ObjectReader};
+use crate::document::{ADDED_WHEN_SHOWN, Document, Node, NodeKind, ObjectReader};
 use crate::uri::{Uri, UriCheck};
 use crate::value::Value;
 use crate::wamp::config::RouterConfig;
@@ -172,6 +172,7 @@ fn is_inside(pointer: &str, finding: &Diagnostic) -> bool {
 
 fn read_realm(document: &Document, node: &Node, findings: &Findings) -> Option<(Realm, Location)> {
     let reader = ObjectReader::new(document, node, findings)?;
+    reader.allow(ADDED_WHEN_SHOWN);
     let uri = reader.required_text("uri").and_then(|text| {
         let node = reader.get("uri")?;
         let location = document.location(node.id);

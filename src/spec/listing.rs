@@ -67,7 +67,9 @@ fn sorted(routes: &[Route]) -> Vec<&Route> {
     sorted
 }
 
-fn row(route: &Route) -> [String; 8] {
+/// Returns the cells of a route, in the order of the columns: method, host, path, action, realm,
+/// security, API and version.
+pub fn row(route: &Route) -> [String; 8] {
     let version = &route.operation.version;
     [
         route.method.to_string(),

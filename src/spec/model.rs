@@ -8,7 +8,7 @@
 use indexmap::IndexMap;
 
 use crate::diagnostic::{Code, Diagnostic, Findings, Location};
-use crate::document::{Document, Node, NodeKind, ObjectReader};
+use crate::document::{ADDED_WHEN_SHOWN, Document, Node, NodeKind, ObjectReader};
 use crate::uri::{Uri, UriCheck};
 use crate::value::{Map, Value};
 
@@ -94,8 +94,7 @@ const METHODS: &[(&str, Method)] = &[
 /// Reads a whole document.
 pub(super) fn read<'d>(document: &'d Document, findings: &'d Findings) -> Option<ApiSpec<'d>> {
     let reader = ObjectReader::new(document, document.root(), findings)?;
-    // What the admin API adds to a spec that it lists, so that it can be loaded again as it is.
-    reader.allow(&["ts", "revision", "source", "state"]);
+    reader.allow(ADDED_WHEN_SHOWN);
     let id = non_empty(&reader, "id");
     let name = reader.text("name");
     let host = non_empty_text(&reader, "host");

@@ -14,6 +14,7 @@ mod readme;
 mod stops;
 mod stores;
 mod traces;
+mod walkthrough;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -58,6 +58,7 @@ impl Metered {
             },
             token: Token::at(&file).unwrap(),
             allow_remote: false,
+            allow_calls: false,
         };
         let token = fs::read_to_string(&file).unwrap().trim().to_owned();
         let mut gateway =
