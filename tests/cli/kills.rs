@@ -1,65 +1,98 @@
 //! `kill -9` at any moment of writes: what was acknowledged is there, and the store opens.
 //!
 //! A world is one folder, and processes in it one after another: each opens what the last one left,
-//! writes with several writers at once, tells of every acknowledgement through a pipe, and is killed.
-//! After each kill a copy of the file is read; the next process gets the file as the killed one left
-//! it. Now and then a world begins anew, so that kills fall into the making of the file too.
+//! writes with several writers at once, and is killed. After each kill a copy of the file is read; the
+//! next process gets the file as the killed one left it. Now and then a world begins anew, so that
+//! kills fall into the making of the file too.
+//!
+//! There are two kinds of victims (`kills/victims.rs`): the store alone, which writes as fast as the
+//! disk lets it and so is killed within a write most of the time, and the whole gateway, written to
+//! through its admin API.
 //!
 //! `WAMPGATE_KILLS_SEED` repeats the moments of a run, as far as the system's scheduler lets it.
 
+mod victims;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 use std::{env, fs, thread};
 
 use fastrand::Rng;
-use futures_util::future::join_all;
 use tempfile::TempDir;
 use wampgate::store::embedded::Embedded;
-use wampgate::store::{Expect, Key, Kind, REVISIONS, Record, Store, Write};
+use wampgate::store::{Key, Kind, REVISIONS, Record, Store};
 
 use crate::processes::PATIENCE;
+use victims::{Told, Victim, WRITERS, id, text};
 
-/// Worlds that run side by side.
-const WORLDS: u64 = 4;
-/// Kills in each.
-const ROUNDS: u64 = 50;
-/// Writers of a process, each with a document of its own.
-const WRITERS: usize = 6;
-
-/// Names the folder of a victim, and says that this process is one.
-const FOLDER: &str = "WAMPGATE_KILLS_FOLDER";
-/// Names the first number that a victim writes.
-const FIRST: &str = "WAMPGATE_KILLS_FIRST";
 const SEED: &str = "WAMPGATE_KILLS_SEED";
 
 #[test]
-fn what_was_acknowledged_survives_200_kills() {
-    let seed =
-        variable(SEED).map_or_else(|| fastrand::u64(..1_000_000), |text| text.parse().unwrap());
-    eprintln!("{SEED}={seed}");
-    let worlds: Vec<_> = (0..WORLDS)
-        .map(|world| thread::spawn(move || World::new(seed ^ world << 32).run()))
-        .collect();
-    let mut all = Count::default();
-    for world in worlds {
-        let count = world.join().unwrap_or_else(|_| panic!("seed {seed}"));
-        all.kills += count.kills;
-        all.before_ready += count.before_ready;
-        all.without_file += count.without_file;
-        all.acknowledged += count.acknowledged;
-        all.done_untold += count.done_untold;
-    }
-    eprintln!("{all:?}");
-    assert_eq!(all.kills, 200);
+fn what_the_store_acknowledged_survives_100_kills() {
+    let store = Plan {
+        start: Victim::store,
+        worlds: 4,
+        rounds: 25,
+        longest_start: Duration::from_millis(60),
+        longest_write: Duration::from_millis(6),
+        most_writes: 40,
+    };
+    let all = store.run();
     // Else the moments were not what they are meant to be.
-    assert!(
-        all.acknowledged > 200 && all.before_ready > 0,
-        "seed {seed}: {all:?}"
-    );
+    assert!(all.acknowledged > 100 && all.before_ready > 0, "{all:?}");
+}
+
+#[test]
+fn what_the_admin_api_acknowledged_survives_200_kills() {
+    let program = Plan {
+        start: Victim::program,
+        worlds: 4,
+        rounds: 50,
+        longest_start: Duration::from_millis(150),
+        longest_write: Duration::from_millis(60),
+        most_writes: 8,
+    };
+    let all = program.run();
+    assert!(all.acknowledged > 200, "{all:?}");
+}
+
+/// What is killed how often, and when.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Starts a victim in a folder, which writes numbers from this one on.
+    start: fn(&Path, u64) -> Victim,
+    /// Worlds that run side by side.
+    worlds: u64,
+    /// Kills in each.
+    rounds: u64,
+    /// Within this time some are killed that have not said yet that they are ready.
+    longest_start: Duration,
+    /// And within this the others, after some writes: about as long as one takes.
+    longest_write: Duration,
+    most_writes: u32,
+}
+
+impl Plan {
+    fn run(self) -> Count {
+        let seed = seed();
+        eprintln!("{SEED}={seed}");
+        let worlds: Vec<_> = (0..self.worlds)
+            .map(|world| thread::spawn(move || World::new(self, seed ^ world << 32).run()))
+            .collect();
+        let mut all = Count::default();
+        for world in worlds {
+            let count = world.join().unwrap_or_else(|_| panic!("seed {seed}"));
+            all.kills += count.kills;
+            all.before_ready += count.before_ready;
+            all.without_file += count.without_file;
+            all.acknowledged += count.acknowledged;
+            all.done_untold += count.done_untold;
+        }
+        eprintln!("{all:?}");
+        assert_eq!(all.kills, self.worlds * self.rounds);
+        all
+    }
 }
 
 /// What happened, to see that the kills fell everywhere.
@@ -75,23 +108,8 @@ struct Count {
     done_untold: usize,
 }
 
-/// What a victim tells.
-#[derive(Debug)]
-enum Told {
-    Ready,
-    Written(Written),
-}
-
-/// One acknowledged write.
-#[derive(Debug, Clone)]
-struct Written {
-    id: String,
-    revision: u64,
-    /// The number that is all of its text; none for a deletion.
-    number: Option<u64>,
-}
-
 struct World {
+    plan: Plan,
     random: Rng,
     folder: TempDir,
     /// What was acknowledged, and what was found done, by document and revision.
@@ -100,8 +118,9 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(plan: Plan, seed: u64) -> Self {
         Self {
+            plan,
             random: Rng::with_seed(seed),
             folder: tempfile::tempdir().unwrap(),
             known: BTreeMap::new(),
@@ -110,7 +129,7 @@ impl World {
     }
 
     fn run(mut self) -> Count {
-        for round in 0..ROUNDS {
+        for round in 0..self.plan.rounds {
             if self.random.u8(..6) == 0 {
                 self.folder = tempfile::tempdir().unwrap();
                 self.known.clear();
@@ -118,17 +137,17 @@ impl World {
             self.round(round);
         }
         // And once more in peace.
-        let mut victim = Victim::start(self.folder.path(), ROUNDS << 32);
-        while !matches!(victim.next(PATIENCE), Some(Told::Ready)) {}
+        let mut victim = (self.plan.start)(self.folder.path(), self.plan.rounds << 32);
+        assert!(matches!(victim.next(PATIENCE), Some(Told::Ready)));
         self.count
     }
 
     fn round(&mut self, round: u64) {
-        let mut victim = Victim::start(self.folder.path(), round << 32);
+        let mut victim = (self.plan.start)(self.folder.path(), round << 32);
         let is_new = self.known.is_empty();
         let is_early = self.random.u8(..if is_new { 2 } else { 5 }) == 0;
         let told = if is_early {
-            let moment = Duration::from_micros(self.random.u64(..60_000));
+            let moment = self.within(self.plan.longest_start);
             victim.next(moment)
         } else {
             let ready = victim.next(PATIENCE);
@@ -136,12 +155,12 @@ impl World {
                 matches!(ready, Some(Told::Ready)),
                 "the store does not open"
             );
-            for _ in 0..self.random.u32(..40) {
+            for _ in 0..self.random.u32(..self.plan.most_writes) {
                 let told = victim.next(PATIENCE);
                 self.note(told.expect("a write comes to its end"));
             }
             // Somewhere in a write: the moment is the point, so that there is nothing to wait for.
-            thread::park_timeout(Duration::from_micros(self.random.u64(..6_000)));
+            thread::park_timeout(self.within(self.plan.longest_write));
             None
         };
         self.count.kills += 1;
@@ -156,6 +175,10 @@ impl World {
         self.check();
     }
 
+    fn within(&mut self, longest: Duration) -> Duration {
+        longest.mul_f64(self.random.f64())
+    }
+
     fn note(&mut self, told: Told) {
         if let Told::Written(written) = told {
             self.count.acknowledged += 1;
@@ -167,7 +190,7 @@ impl World {
     /// Reads a copy of what the killed process has left.
     fn check(&mut self) {
         let copy = tempfile::tempdir().unwrap();
-        let file = self.folder.path().join("store.redb");
+        let file = self.folder.path().join("data/store.redb");
         if !file.exists() {
             self.count.without_file += 1;
             assert!(self.known.is_empty(), "{:?}", self.known);
@@ -225,25 +248,11 @@ impl World {
     }
 }
 
-fn id(writer: usize) -> String {
-    format!("com.example.{writer}")
-}
-
 fn key(id: &str) -> Key {
     Key {
         kind: Kind::Spec,
         id: id.to_owned(),
     }
-}
-
-/// The text that a number makes: a spec of up to some 20 KB.
-fn text(id: &str, number: u64) -> String {
-    let long = usize::try_from(number * 7919 % 20_000).unwrap();
-    format!(
-        r#"{{"id": "{id}", "host": "_", "realm_uri": "com.example", "meta": {{"number": {number}, "fill": "{}"}},
-    "versions": {{"1": {{"base_path": "/{id}", "paths": {{"/x": {{"get": {{"action": {{"type": "static", "body": {number}}}}}}}}}}}}}}}"#,
-        "x".repeat(long)
-    )
 }
 
 /// Returns the number of a record, of which all of its text must be made.
@@ -256,123 +265,8 @@ fn number_of(id: &str, record: &Record) -> Option<u64> {
     Some(number)
 }
 
-/// A process that writes until it is killed.
-struct Victim {
-    process: Child,
-    told: Receiver<Told>,
-}
-
-impl Victim {
-    /// Starts one, which writes numbers from `first` on.
-    fn start(folder: &Path, first: u64) -> Self {
-        let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "kills::victim", "--nocapture"])
-            .env(FOLDER, folder)
-            .env(FIRST, first.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, told) = mpsc::channel();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        // Ends with the process.
-        thread::spawn(move || {
-            for line in lines {
-                let line = line.unwrap();
-                let words: Vec<_> = line.split(' ').collect();
-                let told = match words[..] {
-                    ["ready"] => Told::Ready,
-                    ["written", id, revision, number] => Told::Written(Written {
-                        id: id.to_owned(),
-                        revision: revision.parse().unwrap(),
-                        number: number.parse().ok(),
-                    }),
-                    // The test harness speaks too.
-                    _ => continue,
-                };
-                if sender.send(told).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { process, told }
-    }
-
-    /// Waits for what it tells next; none if that does not come in time.
-    fn next(&mut self, longest: Duration) -> Option<Told> {
-        self.told.recv_timeout(longest).ok()
-    }
-
-    /// Kills it, and returns what it had told before that.
-    fn kill(mut self) -> Vec<Told> {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        // What is in the pipe counts: it was acknowledged.
-        self.told.iter().collect()
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how a victim learns what it is, and a person repeats a run"
-)]
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok()
-}
-
-/// Not a test but a victim of the one above: nothing in a process that nobody means to kill.
-#[test]
-fn victim() {
-    let Some(folder) = variable(FOLDER) else {
-        return;
-    };
-    let first: u64 = variable(FIRST).unwrap().parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_time()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let store = Embedded::open(Path::new(&folder)).await.unwrap();
-        // The harness has begun a line.
-        say("\nready\n");
-        join_all((0..WRITERS).map(|writer| keep_writing(&store, id(writer), first))).await;
-    });
-}
-
-async fn keep_writing(store: &Embedded, id: String, first: u64) {
-    for number in first.. {
-        let is_there = store.contents().borrow().records.contains_key(&key(&id));
-        let is_deletion = is_there && number % 7 == 6;
-        let record = store
-            .write(Write {
-                key: key(&id),
-                text: (!is_deletion).then(|| text(&id, number).into()),
-                expect: Expect::Anything,
-                author: "victim".to_owned(),
-                time_ms: number,
-            })
-            .await
-            .unwrap();
-        let number = if is_deletion {
-            "-".to_owned()
-        } else {
-            number.to_string()
-        };
-        say(&format!("written {id} {} {number}\n", record.revision));
-    }
-}
-
-/// One write to the pipe: a line is there whole or not at all.
-fn say(line: &str) {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(line.as_bytes()).unwrap();
-    stdout.flush().unwrap();
+#[expect(clippy::disallowed_methods, reason = "how a person repeats a run")]
+fn seed() -> u64 {
+    let seed = env::var(SEED).ok();
+    seed.map_or_else(|| fastrand::u64(..1_000_000), |text| text.parse().unwrap())
 }
