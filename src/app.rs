@@ -225,10 +225,13 @@ impl Loaded {
         if let Some(watchdog) = self.manager.watchdog() {
             tasks.spawn(watchdog);
         }
+        let installed = &self.handles.installed;
         let health = Health::default();
         health::check_lifecycle(&health, self.lifecycle.clone());
+        health::check_catalog(&health, installed.clone());
+        health::check_store(&health, &*self.store);
         health::check_pools(&health, gateway.pools.clone());
-        let installed = &self.handles.installed;
+        metrics::tell_of_configuration(&gateway.metrics, installed.clone(), &*self.store);
         let admin = self
             .admin
             .map(|admin| admin.serve(&gateway, &health, self.store, installed.clone()));

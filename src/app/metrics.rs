@@ -1,6 +1,14 @@
 //! What is read at a scrape and not counted before: listeners, sessions, traces, the store, the table.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::catalog::installed::{Entry, Installed, State};
 use crate::listener::{ConnectionCounts, Connections};
+use crate::store::Store;
 use crate::telemetry::metrics::{Metrics, Samples, Scrape, Unit};
 use crate::telemetry::traces::Tracer;
 use crate::wamp::pool::{Outcomes, PoolState, PoolStatus, Pools, SessionState, SessionStatus};
@@ -43,6 +51,120 @@ pub(super) fn tell_of_listeners(metrics: &Metrics, listeners: Vec<(&'static str,
             |samples| by_listener(samples, &all, |it| it.not_accepted),
         );
     });
+}
+
+/// Tells of what is served, and of where it comes from.
+pub(super) fn tell_of_configuration(
+    metrics: &Metrics,
+    installed: watch::Receiver<Arc<Installed>>,
+    store: &dyn Store,
+) {
+    let (state, contents) = (store.state(), store.contents());
+    // The newest that is known: a reload that went well between two scrapes, and was followed by one
+    // that did not, is not seen.
+    let last_success = AtomicU64::new(0);
+    metrics.collect(move |scrape| {
+        let installed = installed.borrow().clone();
+        let (specs, realms) = installed.rejected();
+        let is_success = specs + realms == 0 && installed.others.is_empty();
+        if is_success {
+            last_success.fetch_max(installed.time_ms, Relaxed);
+        }
+        configuration(scrape, &installed, is_success, last_success.load(Relaxed));
+        let state = state.borrow().name();
+        let revision = contents.borrow().revision;
+        kept(scrape, state, revision);
+    });
+}
+
+fn configuration(
+    scrape: &mut Scrape<'_>,
+    installed: &Installed,
+    is_success: bool,
+    last_success_ms: u64,
+) {
+    scrape.gauge(
+        "wampgate_config_last_reload_successful",
+        "Whether everything that was read last, or was there, is served: no spec or realm rejected.",
+        Unit::None,
+        |samples| samples.put(&[], is_success),
+    );
+    scrape.gauge(
+        "wampgate_config_last_reload_success_timestamp",
+        "When that was so the last time, since the epoch.",
+        Unit::Seconds,
+        |samples| {
+            if last_success_ms > 0 {
+                samples.put(&[], Duration::from_millis(last_success_ms).as_secs_f64());
+            }
+        },
+    );
+    scrape.gauge(
+        "wampgate_config_revision",
+        "The revision of the store that is served.",
+        Unit::None,
+        |samples| samples.put(&[], installed.store_revision),
+    );
+    scrape.counter(
+        "wampgate_tables_installed",
+        "Route tables that were installed, each another than the one before.",
+        Unit::None,
+        |samples| samples.put(&[], installed.number),
+    );
+    scrape.gauge(
+        "wampgate_routes",
+        "Routes that are served, one for each method of each pattern.",
+        Unit::None,
+        |samples| {
+            let specs = installed.catalog.specs.iter();
+            samples.put(&[], specs.map(|spec| spec.routes.len()).sum::<usize>());
+        },
+    );
+    let by_state = |samples: &mut Samples<'_, '_>, entries: &[Entry]| {
+        for state in [State::Active, State::Rejected] {
+            let count = entries.iter().filter(|entry| entry.state == state).count();
+            samples.put(&[("state", state.name())], count);
+        }
+    };
+    scrape.gauge(
+        "wampgate_specs",
+        "API specs, of files and of the store. Of a rejected one an older text may be served.",
+        Unit::None,
+        |samples| by_state(samples, &installed.specs),
+    );
+    scrape.gauge(
+        "wampgate_realms",
+        "Realms, of files and of the store. Of a rejected one an older text may be served.",
+        Unit::None,
+        |samples| by_state(samples, &installed.realms),
+    );
+}
+
+const STORE_STATES: [&str; 4] = ["ready", "connecting", "degraded", "held"];
+
+fn kept(scrape: &mut Scrape<'_>, state: &'static str, revision: u64) {
+    scrape.gauge(
+        "wampgate_store_connected",
+        "Whether the store can be read and written.",
+        Unit::None,
+        |samples| samples.put(&[], state == "ready"),
+    );
+    scrape.gauge(
+        "wampgate_store_state",
+        "1 for the state that the store is in.",
+        Unit::None,
+        |samples| {
+            for known in STORE_STATES {
+                samples.put(&[("state", known)], known == state);
+            }
+        },
+    );
+    scrape.gauge(
+        "wampgate_store_revision",
+        "The newest write to the store that is known.",
+        Unit::None,
+        |samples| samples.put(&[], revision),
+    );
 }
 
 fn by_listener(

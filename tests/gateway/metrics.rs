@@ -387,6 +387,29 @@ async fn promtool_has_nothing_to_say() {
     let said = [output.stdout, output.stderr].concat();
     assert_eq!(str::from_utf8(&said).unwrap(), "", "{text}");
     assert!(output.status.success());
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/alerts.yml");
+    let mut check = Command::new(&promtool);
+    let output = check.args(["check", "rules"]).arg(rules).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{said}");
+}
+
+/// A rule about a metric that is not there would be silent for ever.
+#[test]
+fn rules_are_about_metrics_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = fs::read_to_string(root.join("deploy/alerts.yml")).unwrap();
+    let guide = fs::read_to_string(root.join("docs/operations.md")).unwrap();
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = rules.split(|c| !is_part(c));
+    let names = words.filter(|it| it.starts_with("wampgate_") || it.starts_with("process_"));
+    let mut count = 0;
+    for name in names {
+        let family = name.trim_end_matches("_bucket");
+        assert!(guide.contains(&format!("| `{family}` |")), "{name}");
+        count += 1;
+    }
+    assert!(count > 10);
 }
 
 /// Returns promtool; none, with a notice, where no peers are installed.
