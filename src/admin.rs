@@ -31,6 +31,7 @@ mod sessions;
 mod specs;
 mod stores;
 mod table;
+mod texts;
 pub mod token;
 
 use std::convert::Infallible;

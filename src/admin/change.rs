@@ -51,6 +51,8 @@ struct Planned {
     after: Installed,
     /// The document as it would be; none if it is deleted.
     entry: Option<Entry>,
+    /// Whether the store has this very text.
+    is_unchanged: bool,
 }
 
 /// A change that was made.
@@ -67,6 +69,8 @@ pub(super) struct Changed {
 pub(super) struct DryRun {
     /// The status that the answer would have.
     status: u16,
+    /// Whether the store has this very text, so that nothing would be written.
+    unchanged: bool,
     /// Why it would fail.
     detail: Option<String>,
     /// Why the document would be refused, and others with it.
@@ -112,6 +116,16 @@ impl Change {
         let mut was_faster = false;
         loop {
             let planned = self.plan(exchange).await?;
+            // No revision of what is there already: the last 20 are for what was different, and who
+            // keeps documents elsewhere uploads all of them again and again.
+            if planned.is_unchanged {
+                return Ok(Changed {
+                    kind: self.key.kind,
+                    is_new: false,
+                    entry: planned.before.stored(&self.key).cloned(),
+                    is_pending: false,
+                });
+            }
             let write = Write {
                 key: self.key.clone(),
                 text: self.text.clone(),
@@ -165,10 +179,9 @@ impl Change {
     async fn plan(&self, exchange: &Exchange) -> Result<Planned, Problem> {
         let admin = &exchange.admin;
         let contents = admin.store.contents().borrow().clone();
-        let present = contents
-            .records
-            .get(&self.key)
-            .map(|record| record.revision);
+        let stored = contents.records.get(&self.key);
+        let present = stored.map(|record| record.revision);
+        let is_unchanged = stored.is_some_and(|record| record.text == self.text);
         // Looked at must be what the store holds, or an API that came just now would be overlooked.
         let before = admin.served(contents.revision).await.ok_or_else(|| {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE)
@@ -202,6 +215,7 @@ impl Change {
             before,
             after,
             entry,
+            is_unchanged,
         })
     }
 
@@ -387,6 +401,7 @@ impl DryRun {
                 let warnings = findings.filter(|finding| !finding.is_error());
                 Self {
                     status: status.as_u16(),
+                    unchanged: planned.is_unchanged,
                     detail: None,
                     errors: Vec::new(),
                     warnings: warnings.map(Finding::of).collect(),
@@ -403,6 +418,7 @@ impl DryRun {
                 let errors = errors.and_then(Value::as_list).unwrap_or_default();
                 Self {
                     status: problem.status().as_u16(),
+                    unchanged: false,
                     detail: Some(problem.message().to_owned()),
                     errors: errors.to_vec(),
                     warnings: Vec::new(),

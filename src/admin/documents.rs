@@ -236,6 +236,12 @@ impl RevisionText {
     }
 }
 
+/// Writes members as a text that people read.
+pub(super) fn pretty(members: &Map) -> String {
+    let text = serde_json::to_string_pretty(members);
+    format!("{}\n", text.expect("a map of JSON's values is JSON"))
+}
+
 /// Returns the members of a text; none where it is no JSON object, as a file may be.
 fn shown(kind: Kind, text: &str) -> Map {
     match (from_json(text.as_bytes()), kind) {

@@ -11,7 +11,9 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::exchange::Exchange;
 use super::table::Answer;
-use super::{calls, guard, health, installed, meta, metrics, realms, sessions, specs, stores};
+use super::{
+    calls, guard, health, installed, meta, metrics, realms, sessions, specs, stores, texts,
+};
 use crate::value::Value;
 
 /// What every error is.
@@ -53,6 +55,7 @@ struct Problem {
         specs::list_revisions, specs::get_revision, specs::restore,
         realms::list, realms::post, realms::get, realms::put, realms::delete,
         realms::list_revisions, realms::get_revision, realms::restore,
+        texts::spec, texts::realm,
         sessions::status, meta::registrations, meta::subscriptions, calls::call,
         installed::routes, stores::status, stores::confirm, stores::cluster, openapi,
     ),

@@ -190,9 +190,8 @@ fn with_secrets(exchange: &Exchange, key: &Key, text: String) -> Arc<str> {
     if let (Ok(Value::Map(mut realm)), Some(Value::Map(stored))) =
         (from_json(text.as_bytes()), stored)
         && secrets::keep(&mut realm, &stored)
-        && let Ok(text) = serde_json::to_string_pretty(&Value::Map(realm))
     {
-        return Arc::from(text);
+        return Arc::from(documents::pretty(&realm));
     }
     Arc::from(text)
 }

@@ -19,31 +19,36 @@ pub(super) async fn list(exchange: &Exchange, key: &Key) -> Answer {
 
 /// Answers with one.
 pub(super) async fn get(exchange: &Exchange, key: &Key) -> Answer {
-    let record = find(exchange, key).await?;
+    let record = find(exchange, key, number(exchange)?).await?;
     exchange.reply(StatusCode::OK, &RevisionText::of(&record))
 }
 
 /// Writes the text of one again.
 pub(super) async fn restore(exchange: &Exchange, key: Key) -> Answer {
-    let record = find(exchange, &key).await?;
-    let Some(text) = record.text else {
-        return Err(Problem::new(StatusCode::CONFLICT)
-            .code("wampgate.error.conflict")
-            .detail("This revision deleted the document: there is no text to restore."));
-    };
+    let record = find(exchange, &key, number(exchange)?).await?;
     let change = Change {
         key,
-        text: Some(text),
+        text: Some(record.text.ok_or_else(no_text)?),
         condition: Condition::of(exchange.headers())?,
     };
     change.run(exchange, change::answer).await
 }
 
-async fn find(exchange: &Exchange, key: &Key) -> Result<Record, Problem> {
-    let number: u64 = exchange
-        .param("rev")
-        .parse()
-        .map_err(|_| bad_request("A revision is a number."))?;
+/// The revision deleted the document.
+pub(super) fn no_text() -> Problem {
+    Problem::new(StatusCode::CONFLICT)
+        .code("wampgate.error.conflict")
+        .detail("This revision deleted the document: there is no text.")
+}
+
+/// Returns the number that the path names.
+fn number(exchange: &Exchange) -> Result<u64, Problem> {
+    let number = exchange.param("rev").parse();
+    number.map_err(|_| bad_request("A revision is a number."))
+}
+
+/// Finds a revision of a document.
+pub(super) async fn find(exchange: &Exchange, key: &Key, number: u64) -> Result<Record, Problem> {
     let records = read(exchange, key).await?;
     let mut records = records.into_iter();
     records

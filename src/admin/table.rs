@@ -14,7 +14,8 @@ use http::{Method, Request, StatusCode};
 use super::exchange::{self, Exchange};
 use super::page::Page;
 use super::{
-    Admin, calls, health, installed, later, meta, metrics, openapi, realms, sessions, specs, stores,
+    Admin, calls, health, installed, later, meta, metrics, openapi, realms, sessions, specs,
+    stores, texts,
 };
 use crate::problem::Problem;
 
@@ -54,6 +55,7 @@ pub(super) fn rows() -> Vec<Row> {
     table.row(&put, "/api_specs/{id}", dry, specs::put);
     table.row(&delete, "/api_specs/{id}", dry, specs::delete);
     table.row(&get, "/api_specs/{id}/info", none, specs::info);
+    table.row(&get, "/api_specs/{id}/text", &["revision"], texts::spec);
     let revisions = "/api_specs/{id}/revisions";
     table.row(&get, revisions, none, specs::list_revisions);
     let revision = "/api_specs/{id}/revisions/{rev}";
@@ -66,6 +68,7 @@ pub(super) fn rows() -> Vec<Row> {
     table.row(&get, "/realms/{uri}", none, realms::get);
     table.row(&put, "/realms/{uri}", dry, realms::put);
     table.row(&delete, "/realms/{uri}", dry, realms::delete);
+    table.row(&get, "/realms/{uri}/text", &["revision"], texts::realm);
     let revisions = "/realms/{uri}/revisions";
     table.row(&get, revisions, none, realms::list_revisions);
     let revision = "/realms/{uri}/revisions/{rev}";

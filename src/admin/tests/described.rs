@@ -219,6 +219,7 @@ async fn real_answers_are_as_described() {
         (&put, "/api_specs/{id}", "/api_specs/a", &good),
         (&put, "/api_specs/{id}", "/api_specs/filed", &good),
         (&get, "/api_specs/{id}/info", "/api_specs/a/info", &none),
+        (&get, "/api_specs/{id}/text", "/api_specs/a/text", &none),
         (
             &get,
             "/api_specs/{id}/revisions",
@@ -259,6 +260,7 @@ async fn real_answers_are_as_described() {
         (&post, "/realms", "/realms", &realm),
         (&get, "/realms", "/realms", &none),
         (&get, "/realms/{uri}", "/realms/com.a", &none),
+        (&get, "/realms/{uri}/text", "/realms/com.a/text", &none),
         (&put, "/realms/{uri}", "/realms/com.a", &realm),
         (&put, "/realms/{uri}", "/realms/com.a?dry_run=true", &realm),
         (

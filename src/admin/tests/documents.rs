@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::support::{Api, NOW_MS, spec};
-use crate::store::{State, WriteError};
+use crate::store::{State, Store, WriteError};
 use crate::value::Value;
 use crate::value::msgpack::from_msgpack;
 
@@ -22,7 +22,8 @@ async fn a_spec_is_served_when_its_load_is_answered_and_gone_when_its_deletion_i
     assert_eq!(reply.json().to_string(), info);
     assert_eq!(api.paths(), ["/a", "/filed"]);
 
-    let reply = api.post("/v1.0/services/load_api_spec/", &text).await;
+    let other = format!("{text}\n");
+    let reply = api.post("/v1.0/services/load_api_spec/", &other).await;
     assert_eq!((reply.status, reply.body.len()), (204, 0));
     let reply = api.post("/api_specs", &text).await;
     assert_eq!((reply.status, reply.header("location")), (200, ""));
@@ -232,6 +233,7 @@ async fn somebody_who_is_faster_is_told_apart_by_whether_a_condition_was_set() {
         201,
         "tried once more"
     );
+    let text = spec("a", "com.file", "/b");
     api.store.fail(conflict());
     api.store.fail(conflict());
     let reply = api.post("/api_specs", &text).await;
@@ -625,4 +627,68 @@ async fn what_comes_later_says_so() {
     assert_eq!(reply.status, 403);
     assert!(reply.member("detail").contains("admin.allow_calls"));
     assert_eq!(api.get("/realms/com.a/registrations").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_text_comes_back_letter_for_letter_but_for_secrets() {
+    let api = Api::new();
+    let text = format!(" {}\n\n", spec("a", "com.file", "/a"));
+    assert_eq!(api.put("/api_specs/a", &text, &[]).await.status, 201);
+    let reply = api.get("/api_specs/a/text").await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("content-type"), "application/json");
+    assert_eq!(reply.header("etag"), "\"1.active\"");
+    assert_eq!(reply.body, text.as_bytes());
+    let filed = api.get("/api_specs/filed/text").await;
+    assert_eq!(filed.body, spec("filed", "com.file", "/filed").as_bytes());
+
+    let plain = "{\"uri\":  \"com.a\"}";
+    api.put("/realms/com.a", plain, &[]).await;
+    assert_eq!(api.get("/realms/com.a/text").await.body, plain.as_bytes());
+    let secret = r#"{"uri": "com.a", "users": [{"username": "ann", "password": "hushhush"}]}"#;
+    api.put("/realms/com.a", secret, &[]).await;
+    let shown = api.get("/realms/com.a/text").await;
+    let shown = String::from_utf8(shown.body).unwrap();
+    assert!(shown.contains("ann") && !shown.contains("hush"), "{shown}");
+    // What was got can be put again, and keeps the secret; the second time it is nothing new.
+    for revision in ["4", "4"] {
+        let reply = api.put("/realms/com.a", &shown, &[]).await;
+        assert_eq!((reply.status, &*reply.member("revision")), (200, revision));
+    }
+    let contents = api.store.contents().borrow().clone();
+    let mut texts = contents.records.values().map(|it| it.text.clone().unwrap());
+    assert!(texts.any(|text| text.contains("hushhush")));
+
+    let earlier = api.get("/realms/com.a/text?revision=2").await;
+    assert_eq!(earlier.body, plain.as_bytes());
+    api.delete("/api_specs/a").await;
+    let earlier = api.get("/api_specs/a/text?revision=1").await;
+    assert_eq!(earlier.body, text.as_bytes());
+    for (path, status) in [
+        ("/api_specs/a/text", 404),
+        ("/api_specs/a/text?revision=5", 409),
+        ("/api_specs/a/text?revision=3", 404),
+        ("/api_specs/a/text?revision=x", 400),
+    ] {
+        assert_eq!(api.get(path).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_already_makes_no_revision() {
+    let api = Api::new();
+    let text = spec("a", "com.file", "/a");
+    let dry = api.put("/api_specs/a?dry_run=true", &text, &[]).await;
+    assert_eq!(dry.member("unchanged"), "false");
+    for status in [201, 200, 200] {
+        let reply = api.put("/api_specs/a", &text, &[]).await;
+        assert_eq!((reply.status, &*reply.member("revision")), (status, "1"));
+        assert_eq!(reply.header("etag"), "\"1.active\"");
+    }
+    let dry = api.put("/api_specs/a?dry_run=true", &text, &[]).await;
+    assert_eq!(dry.member("unchanged"), "true");
+    let late = [("if-match", "\"7\"")];
+    assert_eq!(api.put("/api_specs/a", &text, &late).await.status, 412);
+    let revisions = api.get("/api_specs/a/revisions").await;
+    assert_eq!(revisions.json().as_list().unwrap().len(), 1);
 }
