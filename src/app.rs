@@ -40,7 +40,7 @@ use crate::telemetry::lifecycle::{Lifecycle, Stage};
 use crate::telemetry::traces::{Exporter, Traces};
 
 mod administration;
-mod clock;
+pub mod clock;
 mod embedded;
 mod files;
 mod findings;

@@ -19,6 +19,9 @@ pub const SPEC: (&str, &str) = ("specs/market.json", include_str!("../specs/mark
 /// The sample realm.
 pub const REALM: (&str, &str) = ("realms/market.json", include_str!("../realms/market.json"));
 
+/// The `id` of the sample spec, and the `uri` of the sample realm.
+pub const ID: &str = "com.example.market";
+
 /// Registers the marketplace's procedures in the session of `client`.
 ///
 /// They are withdrawn when the registrations are dropped.
@@ -81,5 +84,13 @@ pub fn curl_lines(base: &str) -> Vec<String> {
              -d '{{\"text\": \"Everything must go\"}}'"
         ),
         format!("curl -s -i -X DELETE {base}/v1/bidders/bob"),
+    ]
+}
+
+/// The lines for the admin API that the demo prints: they too work as printed.
+pub fn admin_lines(address: &str, token: &str) -> Vec<String> {
+    vec![
+        format!("curl -s http://{address}/api_specs/{ID}/info -H 'authorization: Bearer {token}'"),
+        format!("WAMPGATE_ADMIN_TOKEN={token} wampgate list --admin {address}"),
     ]
 }

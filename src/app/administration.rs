@@ -39,17 +39,23 @@ impl AdminPlan {
     ///
     /// [`TokenError`] where there is no token to be had.
     pub fn new(config: &Config) -> Result<Self, TokenError> {
-        Ok(Self {
+        let token = Token::at(&config.admin.token_file)?;
+        Ok(Self::with_token(config, token))
+    }
+
+    /// Plans the same with a token that is in no file.
+    pub fn with_token(config: &Config, token: Token) -> Self {
+        Self {
             listener: listener::Config {
                 listen: vec![config.admin.listen.clone()],
                 min_drain: Duration::ZERO,
                 drain_timeout: DRAIN,
                 ..config.http.clone()
             },
-            token: Token::at(&config.admin.token_file)?,
+            token,
             allow_remote: config.admin.allow_remote,
             allow_calls: config.admin.allow_calls,
-        })
+        }
     }
 }
 

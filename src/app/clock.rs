@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
     clippy::disallowed_methods,
     reason = "it is told, and nothing is decided by it"
 )]
-pub(super) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     // A clock before 1970 is as wrong as this.
     u64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)

@@ -8,22 +8,27 @@ use anyhow::Context;
 
 use super::run::on_runtime;
 use super::{Outcome, Outside};
-use crate::app::{self, App, Files, Plan, Settings, StartError, StopSignals};
+use crate::admin;
+use crate::admin::token::Token;
+use crate::app::clock::now_ms;
+use crate::app::{self, AdminPlan, App, Files, Plan, Settings, StartError, StopSignals};
 use crate::catalog::{Catalog, SourceText};
 use crate::config::{Config, Log};
 use crate::demo::{self, market::Market};
 use crate::devrouter::{DevRouterConfig, Listening, Router};
 use crate::listener::{self, BindError};
-use crate::store::Store as _;
 use crate::store::embedded::Embedded;
+use crate::store::{Expect, Key, Kind, Store as _, Write};
 use crate::telemetry::logs;
 use crate::wamp::client::Client;
 use crate::wamp::config::RouterConfig;
 
-/// Runs the main job in one process: a WAMP router, a marketplace service on it, and the gateway.
+/// Runs the main job in one process: a WAMP router, a marketplace service on it, and the gateway with
+/// its admin API.
 ///
-/// Prints a few curl lines to try, then one line per request. Listens on loopback only, reads no
-/// configuration and writes no file. Ctrl-C ends it.
+/// Prints a few lines to try, the token of the admin API with them, then one line per request. Listens
+/// on loopback only, reads no configuration and writes no file; what is uploaded is kept in memory.
+/// Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wampgate demo
@@ -35,6 +40,9 @@ pub(super) struct Args {
     /// Port of the WAMP router, for WAMP clients of your own; likewise
     #[arg(long, default_value_t = 8080)]
     router_port: u16,
+    /// Port of the admin API; likewise
+    #[arg(long, default_value_t = 18081)]
+    admin_port: u16,
 }
 
 /// How many ports are tried, one after the other, before the system chooses one.
@@ -76,13 +84,11 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
         .context("the service cannot join")?;
     let _registrations = demo::offer_market(&service, Arc::new(Market::with_samples())).await?;
     let store = Arc::new(Embedded::in_memory());
-    let files = Files::Fixed {
-        specs: vec![source(demo::SPEC)],
-        realms: vec![source(demo::REALM)],
-    };
-    let app = start(&files, &router, &store, args.port).await?;
+    upload(&store, Kind::Realm, demo::REALM).await?;
+    upload(&store, Kind::Spec, demo::SPEC).await?;
+    let (app, token) = start(&router, &store, args).await?;
 
-    outside.print(&banner(&app, listening, args))?;
+    outside.print(&banner(&app, &token, listening, args))?;
     let has_stopped = signals
         .then(async |_| {
             app.stop().await;
@@ -110,39 +116,79 @@ async fn listen(router: &Router, port: u16) -> anyhow::Result<Listening> {
     anyhow::bail!("the router finds no free port")
 }
 
+/// Puts a sample into the store rather than beside it: what comes from files cannot be changed by the
+/// admin API.
+async fn upload(store: &Embedded, kind: Kind, (_, text): (&str, &str)) -> anyhow::Result<()> {
+    let write = Write {
+        key: Key {
+            kind,
+            id: demo::ID.to_owned(),
+        },
+        text: Some(text.into()),
+        expect: Expect::Nothing,
+        author: "demo".to_owned(),
+        time_ms: now_ms(),
+    };
+    let written = store.write(write).await;
+    written.context("a sample cannot be kept in memory")?;
+    Ok(())
+}
+
+/// Starts the gateway and its admin API at free ports; returns also the admin token.
 async fn start(
-    files: &Files,
     router: &Arc<Router>,
     store: &Arc<Embedded>,
-    port: u16,
-) -> anyhow::Result<App> {
-    for address in ports(port) {
-        let http = listener::Config {
-            listen: vec![address.to_string()],
-            ..Default::default()
-        };
+    args: &Args,
+) -> anyhow::Result<(App, String)> {
+    let mut http = ports(args.port);
+    let mut admin = ports(args.admin_port);
+    let mut listen = http.next().context("there is a first port")?;
+    let mut admin_listen = admin.next().context("there is a first port")?;
+    loop {
         let config = Config {
-            http,
+            http: listener::Config {
+                listen: vec![listen.to_string()],
+                ..Default::default()
+            },
+            admin: admin::Config {
+                listen: admin_listen.to_string(),
+                ..Default::default()
+            },
             ..Config::default()
         };
+        let token = Token::generate()?;
+        let shown = token.reveal().to_owned();
         let plan = Plan {
             settings: Settings {
-                files: files.clone(),
+                files: Files::Fixed {
+                    specs: Vec::new(),
+                    realms: Vec::new(),
+                },
                 router: config.router.clone(),
             },
             embedded: Some(router.clone()),
+            admin: Some(AdminPlan::with_token(&config, token)),
             ..Plan::new(&config, store.clone())
         };
         match App::start(plan).await {
-            Err(StartError::Bind(BindError::InUse { .. })) => {}
-            other => return Ok(other?),
+            Err(StartError::Bind(BindError::InUse { address }))
+                if address == config.admin.listen =>
+            {
+                admin_listen = admin.next().context("the admin API finds no free port")?;
+            }
+            Err(StartError::Bind(BindError::InUse { .. })) => {
+                listen = http.next().context("the gateway finds no free port")?;
+            }
+            other => return Ok((other?, shown)),
         }
     }
-    anyhow::bail!("the gateway finds no free port")
 }
 
-fn banner(app: &App, listening: Listening, args: &Args) -> String {
+fn banner(app: &App, token: &str, listening: Listening, args: &Args) -> String {
     let address = app.local_addrs()[0];
+    let router = listening.local_addr.port();
+    // It is in the plan.
+    let admin = app.admin_addr().unwrap_or(address);
     // Port 0 asks for any.
     let taken = |asked: u16, got: u16| {
         if asked == got || asked == 0 {
@@ -151,16 +197,22 @@ fn banner(app: &App, listening: Listening, args: &Args) -> String {
             format!("   (port {asked} is taken)")
         }
     };
-    let lines: Vec<String> = demo::curl_lines(&format!("http://{address}"))
-        .into_iter()
-        .map(|it| format!("  {it}"))
-        .collect();
+    let indented = |lines: Vec<String>| -> String {
+        let lines = lines.into_iter().map(|line| format!("  {line}\n"));
+        lines.collect()
+    };
     format!(
-        "\n  gateway      http://{address}{}\n  WAMP router  {}   realm com.example.market{}\n\n\
-         Try these, in this order:\n\n{}\n\nCtrl-C ends it. Every request is a line below.\n\n",
+        "\n  gateway      http://{address}{}\n  WAMP router  {}   realm {}{}\n  \
+         admin API    http://{admin}   token {token}{}\n\n\
+         Try these, in this order:\n\n{}\n\
+         Look at what is served, and change it while it runs:\n\n{}\n\
+         Ctrl-C ends it. Every request is a line below.\n\n",
         taken(args.port, address.port()),
         listening.url(),
-        taken(args.router_port, listening.local_addr.port()),
-        lines.join("\n"),
+        demo::ID,
+        taken(args.router_port, router),
+        taken(args.admin_port, admin.port()),
+        indented(demo::curl_lines(&format!("http://{address}"))),
+        indented(demo::admin_lines(&admin.to_string(), token)),
     )
 }
