@@ -9,6 +9,7 @@ mod admin;
 mod clients;
 mod deploy;
 mod kills;
+mod live;
 mod processes;
 mod readme;
 mod stops;

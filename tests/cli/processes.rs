@@ -117,19 +117,16 @@ pub(crate) fn shell(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Starts a demo on free ports and returns its `curl` lines.
+/// Starts a demo on free ports and returns the lines that it says to try.
 pub(crate) fn demo() -> (Running, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
-    let mut demo = Running::start(
-        &["demo", "--port", "0", "--router-port", "0"],
-        folder.path(),
-    );
+    let ports = "--port 0 --router-port 0 --admin-port 0".split(' ');
+    let args: Vec<&str> = ["demo"].into_iter().chain(ports).collect();
+    let mut demo = Running::start(&args, folder.path());
     demo.line("Ctrl-C ends it");
-    let curl = demo
-        .seen
-        .iter()
-        .filter(|line| line.trim().starts_with("curl "));
-    let lines = curl.map(|line| line.trim().to_owned()).collect();
+    let is_command = |line: &&str| ["curl ", "WAMPGATE_"].iter().any(|it| line.starts_with(it));
+    let lines = demo.seen.iter().map(|line| line.trim());
+    let lines = lines.filter(is_command).map(str::to_owned).collect();
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         0,
@@ -139,9 +136,11 @@ pub(crate) fn demo() -> (Running, Vec<String>) {
 }
 
 #[test]
-fn every_curl_line_of_the_demo_works_as_printed() {
+fn every_line_of_the_demo_works_as_printed() {
     let (demo, lines) = demo();
-    let answers: Vec<String> = lines.iter().map(|line| shell(line)).collect();
+    let programs = Path::new(PROGRAM).parent().unwrap().display();
+    let run = |line: &String| shell(&format!("PATH={programs}:$PATH; {line}"));
+    let answers: Vec<String> = lines.iter().map(run).collect();
     let expected = [
         r#"[{"name":"lamp","price":12.5,"#,
         r#"{"name":"lamp","price":12.5,"deadline":"2030-01-01","bids":[]}"#,
@@ -151,6 +150,8 @@ fn every_curl_line_of_the_demo_works_as_printed() {
         "HTTP/1.1 404 Not Found",
         r#"{"publication_id":"#,
         "HTTP/1.1 204 No Content",
+        r#"{"id":"com.example.market","name":"Marketplace","host":"_","#,
+        "spec   com.example.market  active  store   2 ",
     ];
     assert_eq!(answers.len(), expected.len());
     for ((line, answer), expected) in lines.iter().zip(&answers).zip(expected) {
@@ -170,9 +171,13 @@ fn a_demo_beside_another_takes_the_next_free_ports_and_says_so() {
     let (_, rest) = lines[0].split_once("127.0.0.1:").unwrap();
     let port = rest.split_once('/').unwrap().0;
     let folder = tempfile::tempdir().unwrap();
-    let args = ["demo", "--port", port, "--router-port", "0"];
-    let mut second = Running::start(&args, folder.path());
-    second.line(&format!("(port {port} is taken)"));
+    // The admin API is refused the port that the gateway has got.
+    let args = format!("demo --port {port} --router-port 0 --admin-port {port}");
+    let mut second = Running::start(&args.split(' ').collect::<Vec<_>>(), folder.path());
+    for name in ["gateway ", "admin API "] {
+        let line = second.line(name);
+        assert!(line.contains(&format!("(port {port} is taken)")), "{line}");
+    }
     second.line("Ctrl-C ends it");
     assert_eq!(second.end("TERM").0.code(), Some(0));
     assert_eq!(first.end("TERM").0.code(), Some(0));

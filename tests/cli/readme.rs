@@ -132,3 +132,68 @@ fn what_it_says_to_try_works_as_written() {
     serve.end("TERM");
     router.end("TERM");
 }
+
+#[test]
+fn what_it_says_to_change_works_as_written() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["specs", "realms"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        let sample = format!("{name}/market.json");
+        fs::copy(root.join(&sample), folder.path().join(&sample)).unwrap();
+    }
+    fs::write(folder.path().join("shop.json"), &blocks("json")[1]).unwrap();
+    let (router, url) = router("127.0.0.1:0", folder.path());
+    // As written, but for the ports.
+    let command = |line: &str, admin: &str| {
+        let mut command = shell_command(line, folder.path());
+        command
+            .env("WAMPGATE_ROUTER__URLS", &url)
+            .env("WAMPGATE_HTTP__LISTEN", "127.0.0.1:0")
+            .env("WAMPGATE_ADMIN__LISTEN", admin);
+        command
+    };
+    let serve = "exec wampgate serve --log-format text";
+    let mut serve = Running::spawn(&mut command(serve, "127.0.0.1:0"));
+    let mut address = |text: &str| {
+        let line = serve.line(text);
+        let (_, address) = line.split_once("http://").unwrap();
+        address.split(' ').next().unwrap().to_owned()
+    };
+    let http = address("serving HTTP at");
+    let admin = address("serving the admin API at");
+    let callee = "exec wampgate register com.example.market.get --result 5";
+    let mut callee = Running::spawn(&mut command(callee, &admin));
+    callee.line("registered ");
+
+    let blocks = blocks("sh");
+    let block = blocks.iter().find(|block| block.contains("wampgate apply"));
+    let said = block.unwrap().lines().map(|line| {
+        let line = line.replace("127.0.0.1:18080", &http);
+        let output = command(&line, &admin).output().unwrap();
+        let code = output.status.code().unwrap();
+        // There is a difference.
+        assert_eq!(
+            code,
+            i32::from(line.contains(" diff ")),
+            "{line}: {output:?}"
+        );
+        String::from_utf8(output.stdout).unwrap()
+    });
+    let said: Vec<String> = said.collect();
+    assert!(
+        said[0].ends_with("+ GET _ /shop/items/:name call com.example.market.get\n"),
+        "{said:?}"
+    );
+    assert_eq!(said[1], "created spec com.example.shop (revision 1)\n");
+    assert!(
+        said[2].contains("com.example.shop    active  store"),
+        "{said:?}"
+    );
+    assert_eq!(said[3], "5");
+    assert!(said[4].starts_with("REVISION "), "{said:?}");
+    assert_eq!(said[5], "deleted spec com.example.shop\n");
+    callee.end("INT");
+    serve.end("TERM");
+    router.end("TERM");
+}
