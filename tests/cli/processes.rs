@@ -78,6 +78,14 @@ impl Running {
         }
     }
 
+    /// Waits for a line that contains `text`, which may have come already: standard output and standard
+    /// error are two streams, whose lines have no order.
+    pub(crate) fn has_line(&mut self, text: &str) {
+        if !self.seen.iter().any(|line| line.contains(text)) {
+            self.line(text);
+        }
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
@@ -235,8 +243,8 @@ fn serve_reports_a_bad_spec_serves_the_rest_and_stops_on_sigterm() {
         "[http]\nlisten = [\"127.0.0.1:0\"]\n[router]\nurls = [\"ws://127.0.0.1:1/ws\"]\n",
     );
     let mut serve = Running::start(&["serve", "--log-format", "text"], folder.path());
-    serve.line("specs/bad.json");
     let line = serve.line("serving HTTP at http://");
+    serve.has_line("specs/bad.json");
     let base = line
         .split_once("at ")
         .unwrap()
