@@ -6,5 +6,10 @@
 mod alone;
 mod gateways;
 mod holds;
+#[path = "../gateway/http.rs"]
+#[expect(dead_code, reason = "the tests of the gateway use more of it")]
+mod http;
 mod outages;
+mod served;
 mod servers;
+mod whole;
