@@ -1,4 +1,5 @@
-//! Does a large route table match as fast as a small one? And how long does it take to load?
+//! Does a large route table match as fast as a small one? How long does it take to load, and how long
+//! when one spec of a thousand changes?
 //!
 //! Rounds of both tables are interleaved, so that whatever else the machine does hits both; the
 //! median of the rounds counts, and the ratio more than the figures.
@@ -9,6 +10,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use wampgate::catalog::installed::{Installed, Sources};
 use wampgate::catalog::{Catalog, SourceText};
 use wampgate::gateway::table::{RouteTable, Target};
 use wampgate::gateway::target;
@@ -35,6 +37,56 @@ fn main() {
     println!("matching among {SMALL} routes:    {small:6.0} ns");
     println!("matching among {LARGE} routes: {large:6.0} ns");
     println!("ratio: {:.2}", large / small);
+    change_one_of(1_000);
+}
+
+/// Loads specs with ten routes each, and then changes one of them again and again.
+fn change_one_of(count: usize) {
+    let text = |index: usize, version: usize| {
+        let path = |path: usize| {
+            format!(
+                r#""{}": {{"get": {{"action": {{"type": "wamp_call", "procedure": "com.p{version}",
+                "args": ["{{{{request.path}}}}"]}}}}}}"#,
+                pattern(path)
+            )
+        };
+        let paths: Vec<String> = (0..SMALL).map(path).collect();
+        format!(
+            r#"{{"id": "api{index}", "host": "_", "realm_uri": "com.example", "versions": {{"1": {{
+            "base_path": "/api{index}", "paths": {{{}}}}}}}}}"#,
+            paths.join(", ")
+        )
+    };
+    let file = |name: String, text: String| SourceText { name, text };
+    let mut sources = Sources {
+        spec_files: (0..count)
+            .map(|index| file(format!("{index}.json"), text(index, 0)))
+            .collect(),
+        realm_files: vec![file(
+            "r.json".to_owned(),
+            r#"{"uri": "com.example"}"#.to_owned(),
+        )],
+        ..Sources::default()
+    };
+    let swap = |sources: &Sources, previous: Option<&Installed>, before: &RouteTable| {
+        let start = Instant::now();
+        let installed = Installed::compile(sources.clone(), previous, &|_| None);
+        let table = RouteTable::build_after(installed.catalog.routes(), before);
+        assert_eq!(installed.rejected(), (0, 0));
+        (installed, table, start.elapsed().as_secs_f64() * 1e3)
+    };
+    let (mut installed, mut table, first) = swap(&sources, None, &RouteTable::default());
+    let mut times = Vec::new();
+    for round in 1..=ROUNDS {
+        sources.spec_files[count / 2].text = text(count / 2, round);
+        let (next, after, took) = swap(&sources, Some(&installed), &table);
+        (installed, table) = (next, after);
+        times.push(took);
+    }
+    println!(
+        "loading {count} specs of {SMALL} routes: {first:.0} ms; when one changes: {:.0} ms",
+        median(times)
+    );
 }
 
 /// A spec with `count` routes: literals, variables and a rest, as real ones have.

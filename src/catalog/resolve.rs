@@ -3,12 +3,16 @@
 //! Every document brings the texts that may be served of it, the present one first. All the first
 //! ones are tried together; who loses a conflict falls back to its next text, until there is no
 //! conflict. Each step uses up a text, so it ends. Then whoever fell back gets a second chance, in
-//! case that what it lost against has fallen back too. What was served before is free of conflicts,
-//! and each of these texts wins against whatever was not: so nobody who was served loses everything
-//! to a newcomer.
+//! case that what it lost against has fallen back too.
+//!
+//! Who was served must not end with nothing because of a newcomer. That could still happen where
+//! three or more want what the others have: one loses against a text that then falls back itself, and
+//! meanwhile a newcomer has taken its place. So whoever ends like that is given what it served before,
+//! against everybody, and the rest is tried again. What was served before is free of conflicts, so
+//! this ends too, at the latest with all that was served before.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::spec::{CompiledSpec, Holders, Holding};
 
@@ -20,11 +24,53 @@ pub(super) struct Contender<'s> {
     pub(super) is_file: bool,
     /// Whether it was served before.
     pub(super) was_served: bool,
+    /// Which of the texts that was, if it may go on.
+    pub(super) last_good: Option<usize>,
 }
 
 /// Chooses of each contender the text that is served. Of two that were not served before, the
 /// earlier wins. `incumbents` are what was served.
+///
+/// Tried again with the outcome as what was served, it is the same: what a reload without any change
+/// would serve is served at once.
 pub(super) fn resolve<'s>(
+    contenders: &[Contender<'s>],
+    incumbents: impl Iterator<Item = &'s CompiledSpec> + Clone,
+) -> Vec<Option<usize>> {
+    let mut chosen = resolve_once(contenders, incumbents);
+    // Nearly always once is enough, and nothing is known to need more than twice. The bound is for
+    // what is not known.
+    for _ in contenders {
+        if chosen.iter().all(|at| *at == Some(0)) {
+            break;
+        }
+        let next: Vec<Contender<'s>> = contenders
+            .iter()
+            .zip(&chosen)
+            .map(|(contender, at)| Contender {
+                // What comes after it has been given up.
+                candidates: match at {
+                    Some(at) => contender.candidates[..=*at].to_vec(),
+                    None => contender.candidates.clone(),
+                },
+                is_file: contender.is_file,
+                was_served: at.is_some(),
+                last_good: *at,
+            })
+            .collect();
+        let served = next
+            .iter()
+            .filter_map(|it| Some(it.candidates[it.last_good?]));
+        let again = resolve_once(&next, served);
+        if again == chosen {
+            break;
+        }
+        chosen = again;
+    }
+    chosen
+}
+
+fn resolve_once<'s>(
     contenders: &[Contender<'s>],
     incumbents: impl Iterator<Item = &'s CompiledSpec> + Clone,
 ) -> Vec<Option<usize>> {
@@ -32,7 +78,36 @@ pub(super) fn resolve<'s>(
         all: incumbents,
         holders: OnceCell::new(),
     };
+    let mut held = BTreeSet::new();
+    loop {
+        let chosen = attempt(contenders, &incumbents, &held);
+        let served: HashSet<Option<&str>> = contenders
+            .iter()
+            .zip(&chosen)
+            .filter_map(|(contender, at)| Some(contender.candidates[(*at)?].id()))
+            .collect();
+        let lost = contenders.iter().enumerate().filter(|(index, contender)| {
+            let before = contender.last_good.map(|at| contender.candidates[at].id());
+            chosen[*index].is_none() && before.is_some_and(|id| !served.contains(&id))
+        });
+        let known = held.len();
+        held.extend(lost.map(|(index, _)| index));
+        if held.len() == known {
+            return chosen;
+        }
+    }
+}
+
+/// Chooses, with those who are `held` to what they served before.
+fn attempt<'s, I: Iterator<Item = &'s CompiledSpec> + Clone>(
+    contenders: &[Contender<'s>],
+    incumbents: &Incumbents<'s, I>,
+    held: &BTreeSet<usize>,
+) -> Vec<Option<usize>> {
     let mut chosen = vec![0; contenders.len()];
+    for index in held {
+        chosen[*index] = contenders[*index].last_good.unwrap_or_default();
+    }
     let text = |index: usize, at: usize| -> Option<&'s CompiledSpec> {
         contenders[index].candidates.get(at).copied()
     };
@@ -46,20 +121,29 @@ pub(super) fn resolve<'s>(
                 continue;
             };
             // Routes may be thousands, rivals are few.
-            let mut rivals: HashMap<usize, bool> = HashMap::new();
+            let mut rivals: HashMap<usize, (&CompiledSpec, bool)> = HashMap::new();
             for (holding, rival) in holders.rivals(index, spec) {
-                let other = text(rival, chosen[rival]);
-                let loses = other.is_some_and(|other| {
-                    incumbents.prefer((rival, other), (index, spec), holding, contenders)
-                });
-                *rivals.entry(rival).or_default() |= loses;
+                let Some(other) = text(rival, chosen[rival]) else {
+                    continue;
+                };
+                let loses = match (held.contains(&rival), held.contains(&index)) {
+                    (true, false) => true,
+                    (false, true) => false,
+                    (true, true) | (false, false) => {
+                        incumbents.prefer((rival, other), (index, spec), holding, contenders)
+                    }
+                };
+                rivals.entry(rival).or_insert((other, false)).1 |= loses;
             }
-            if rivals.values().any(|loses| *loses) {
+            if rivals.values().any(|(_, loses)| *loses) {
                 losers.insert(index);
-            } else {
-                losers.extend(rivals.into_keys());
-                holders.take(index, spec);
+                continue;
             }
+            for (rival, (other, _)) in rivals {
+                losers.insert(rival);
+                holders.release(rival, other);
+            }
+            holders.take(index, spec);
         }
         if losers.is_empty() {
             break;

@@ -113,6 +113,7 @@ pub(super) fn compile(input: &Input<'_>, realms: &[Arc<Realm>], refused: &[Uri])
             candidates: draft.candidates.iter().filter_map(|it| it.good()).collect(),
             is_file: draft.slot.place.is_file(),
             was_served: draft.was_served,
+            last_good: draft.last_good(),
         })
         .collect();
     let incumbents = before
@@ -300,6 +301,13 @@ impl Draft {
                 served: slot.served.clone(),
             },
         }
+    }
+
+    /// Returns which of the candidates was served before.
+    fn last_good(&self) -> Option<usize> {
+        let served = self.slot.served.as_ref()?;
+        let mut candidates = self.candidates.iter();
+        candidates.position(|candidate| Arc::ptr_eq(candidate, served))
     }
 
     fn finish(mut self, chosen: Option<usize>, refusals: Vec<Diagnostic>) -> (SpecSlot, Entry) {

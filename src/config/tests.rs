@@ -531,3 +531,18 @@ fn telemetry_is_read_and_what_is_printed_can_be_read_again() {
     let again = load(&printed, &[], &[]).unwrap().to_toml();
     assert_eq!(again.replace("conf/conf/", "conf/"), printed);
 }
+
+#[test]
+fn what_changes_live_is_taken_over_and_the_rest_is_named() {
+    let mut config = load("", &[], &[]).unwrap();
+    let next = "[http]\nmin_drain = '1s'\n[router]\nurls = ['ws://h/ws']\n\
+        [specs]\ndir = 's'\n[realms]\ndir = 'r'\n[log]\nlevel = 'debug'\nformat = 'json'\n";
+    let next = load(next, &[], &[]).unwrap();
+    assert_eq!(config.restart_keys(&next), ["http.min_drain", "log.format"]);
+    assert_eq!(config.restart_keys(&config), [] as [&str; 0]);
+    config.take_live(&next);
+    assert_eq!(config.restart_keys(&next), ["http.min_drain", "log.format"]);
+    assert_eq!(config.log.level, LogLevel::Debug);
+    assert_eq!(config.specs_dir, next.specs_dir);
+    assert!(matches!(config.router, Router::Remote(_)));
+}

@@ -493,6 +493,36 @@ mod tests {
     }
 
     #[test]
+    fn the_next_table_goes_on_with_what_did_not_change() {
+        let limited = |size| {
+            let mut route = fixture::route("GET _ /a");
+            let operation = Arc::get_mut(&mut route.operation).unwrap();
+            Arc::get_mut(&mut operation.version).unwrap().pool_size = size;
+            route
+        };
+        let endpoint = |table: &RouteTable| table.endpoints().next().unwrap().clone();
+        let route = limited(Some(1));
+        let first = RouteTable::build([route.clone()]);
+        let permit = endpoint(&first)
+            .in_flight
+            .clone()
+            .unwrap()
+            .try_acquire_owned();
+        let same = RouteTable::build_after([route], &first);
+        assert!(Arc::ptr_eq(&endpoint(&same), &endpoint(&first)));
+        // Something else of the version has changed: it is as full as it was.
+        let changed = RouteTable::build_after([limited(Some(1))], &same);
+        assert!(!Arc::ptr_eq(&endpoint(&changed), &endpoint(&first)));
+        let limit = endpoint(&changed).in_flight.clone().unwrap();
+        assert!(limit.try_acquire().is_err());
+        drop(permit);
+        assert!(limit.try_acquire().is_ok());
+        let larger = RouteTable::build_after([limited(Some(2))], &changed);
+        let limit = endpoint(&larger).in_flight.clone().unwrap();
+        assert_eq!(limit.available_permits(), 2);
+    }
+
+    #[test]
     fn a_variable_takes_no_empty_segment() {
         let table = table(&["GET _ /a/:x/b"]);
         assert_eq!(find(&table, "GET", "h", "/a//b"), "404");

@@ -327,3 +327,61 @@ impl Running {
         (self.child.wait().unwrap(), self.seen.join("\n"))
     }
 }
+
+#[test]
+fn sighup_reads_the_configuration_again_as_far_as_it_can_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let spec = |text: &str| {
+        format!(
+            r#"{{"id": "x", "host": "_", "realm_uri": "com.a", "versions": {{"1": {{"base_path": "/",
+                "paths": {{"/x": {{"get": {{"action": {{"type": "static", "body": "{text}"}}}}}}}}}}}}}}"#
+        )
+    };
+    let settings = |more: &str| {
+        let http =
+            "[http]\nlisten = [\"127.0.0.1:0\"]\n[router]\nurls = [\"ws://127.0.0.1:1/ws\"]\n";
+        write("wampgate.toml", &format!("{http}{more}"));
+    };
+    settings("");
+    write("realms/a.json", r#"{"uri": "com.a"}"#);
+    write("specs/x.json", &spec("one"));
+    write("others/x.json", &spec("two"));
+    let mut serve = Running::start(&["serve", "--log-format", "text"], folder.path());
+    let line = serve.line("serving HTTP at http://");
+    let base = line
+        .split_once("at ")
+        .unwrap()
+        .1
+        .split_whitespace()
+        .next()
+        .unwrap();
+    let get = || shell(&format!("curl -s {base}/x"));
+    assert_eq!(get(), r#""one""#);
+
+    settings("[log]\nlevl = \"debug\"\n");
+    serve.signal("HUP");
+    serve.line("unknown key `levl`");
+    serve.line("stays as it was");
+    assert_eq!(get(), r#""one""#);
+
+    settings("[log]\nlevel = \"debug\"\n[specs]\ndir = \"others\"\n[admin]\nallow_remote = true\n");
+    serve.signal("HUP");
+    serve.line("`admin.allow_remote` has changed: that needs a restart");
+    serve.line("table 2: 1 route");
+    assert_eq!(get(), r#""two""#);
+    // The folder is watched in the place of the other, and the level is another.
+    write("others/x.json", "{");
+    serve.line("others/x.json:1:2: error[D001]");
+    serve.line("table 2: 1 route, 1 spec rejected");
+    write("others/x.json", &spec("three"));
+    serve.line("table 3: 1 route");
+    assert_eq!(get(), r#""three""#);
+    let (status, output) = serve.end("TERM");
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(output.contains("DEBUG"), "{output}");
+}

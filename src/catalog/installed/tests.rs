@@ -279,6 +279,21 @@ fn who_lost_against_one_that_fell_back_is_served_after_all() {
 }
 
 #[test]
+fn who_was_served_does_not_lose_its_place_while_others_fight() {
+    let mut world = World::new();
+    world.store(Kind::Spec, "a", Some(&spec("a", "com.a", &["/2"])));
+    world.store(Kind::Spec, "c", Some(&spec("c", "com.a", &["/1"])));
+    world.reload();
+    // The file would take the place of the stored `c`, but loses against `a`; `b` wants that place.
+    world.spec_file("c.json", Some(&spec("c", "com.a", &["/2"])));
+    world.store(Kind::Spec, "b", Some(&spec("b", "com.a", &["/1"])));
+    assert_eq!(
+        world.reload(),
+        "/1=c /2=a | file c rejected S205 S204, store a active, store b rejected S204, store c active"
+    );
+}
+
+#[test]
 fn a_realm_lasts_as_long_as_something_uses_it() {
     let mut world = World::new();
     world.spec_file("x.json", Some(&spec("x", "com.a", &["/x"])));
@@ -584,7 +599,7 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 128, failure_persistence: None, ..ProptestConfig::default()
+        cases: 256, failure_persistence: None, ..ProptestConfig::default()
     })]
 
     /// Whatever is changed, in whatever bursts: what is there and was served is served; nothing that
