@@ -109,6 +109,8 @@ impl Outcome {
 /// What a command sees of the world.
 #[derive(Debug, Clone)]
 struct Outside {
+    /// How the program was called, for command lines that it prints.
+    program: String,
     environment: Vec<(String, String)>,
 }
 
@@ -175,6 +177,8 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
             2,
         );
     }
+    let program = args.first().map(|name| name.to_string_lossy().into_owned());
+    let program = program.unwrap_or_else(|| "wampgate".to_owned());
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         // Help and version are such "errors" too, with exit code 0.
@@ -183,7 +187,10 @@ pub fn main(args: Vec<OsString>, environment: Vec<(String, String)>) -> ExitCode
             return ended(error.print().map_err(Into::into), code);
         }
     };
-    let outside = Outside { environment };
+    let outside = Outside {
+        program,
+        environment,
+    };
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(&args, &outside),
         Command::Serve(args) => serve::run(&args, &outside),

@@ -87,10 +87,10 @@ pub fn curl_lines(base: &str) -> Vec<String> {
     ]
 }
 
-/// The lines for the admin API that the demo prints: they too work as printed.
-pub fn admin_lines(address: &str, token: &str) -> Vec<String> {
+/// The lines for the admin API that the demo prints: they too work as printed, in the same folder.
+pub fn admin_lines(program: &str, address: &str, token: &str) -> Vec<String> {
     vec![
         format!("curl -s http://{address}/api_specs/{ID}/info -H 'authorization: Bearer {token}'"),
-        format!("WAMPGATE_ADMIN_TOKEN={token} wampgate list --admin {address}"),
+        format!("WAMPGATE_ADMIN_TOKEN={token} {program} list --admin {address}"),
     ]
 }

@@ -120,6 +120,8 @@ codes! {
     OtherName = "D014",
     /// A standard variable of the environment that means nothing here.
     IdleVariable = "D015",
+    /// A `${NAME}` in what is uploaded: it stays as it is, as only files that a gateway reads have it replaced.
+    NotReplaced = "D016",
 
     /// A tag `{{` or a quote in it is not closed.
     Unclosed = "M101",

@@ -88,7 +88,7 @@ async fn demonstrate(args: &Args, outside: &Outside) -> anyhow::Result<Outcome> 
     upload(&store, Kind::Spec, demo::SPEC).await?;
     let (app, token) = start(&router, &store, args).await?;
 
-    outside.print(&banner(&app, &token, listening, args))?;
+    outside.print(&banner(&app, &token, listening, args, &outside.program))?;
     let has_stopped = signals
         .then(async |_| {
             app.stop().await;
@@ -184,7 +184,7 @@ async fn start(
     }
 }
 
-fn banner(app: &App, token: &str, listening: Listening, args: &Args) -> String {
+fn banner(app: &App, token: &str, listening: Listening, args: &Args, program: &str) -> String {
     let address = app.local_addrs()[0];
     let router = listening.local_addr.port();
     // It is in the plan.
@@ -213,6 +213,30 @@ fn banner(app: &App, token: &str, listening: Listening, args: &Args) -> String {
         taken(args.router_port, router),
         taken(args.admin_port, admin.port()),
         indented(demo::curl_lines(&format!("http://{address}"))),
-        indented(demo::admin_lines(&admin.to_string(), token)),
+        indented(demo::admin_lines(
+            &quoted(program),
+            &admin.to_string(),
+            token
+        )),
     )
+}
+
+/// Returns a word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
+        assert_eq!(quoted("target/debug/wampgate"), "target/debug/wampgate");
+        assert_eq!(quoted("/my bin/it's"), r"'/my bin/it'\''s'");
+    }
 }

@@ -3,6 +3,7 @@
 //! The gateway judges them. Here it is only found out what each is and how it is called; what cannot
 //! be read as JSON, or has no name, is a finding without asking anybody.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -89,7 +90,10 @@ pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<(Vec<Upload>, Vec<Diagno
         findings.extend(unread);
         for source in &sources {
             match Document::parse_json(Some(&source.name), &source.text) {
-                Ok(document) => documents(document, &mut uploads, &mut findings),
+                Ok(document) => {
+                    findings.extend(unreplaced(source));
+                    documents(document, &mut uploads, &mut findings);
+                }
                 Err(errors) => findings.extend(errors),
             }
         }
@@ -108,6 +112,23 @@ fn standard_input() -> anyhow::Result<SourceText> {
         name: "standard input".to_owned(),
         text,
     })
+}
+
+/// Warns of names that the environment would stand for, were the file one of a gateway's own: a secret
+/// would else be the text `${SECRET}`, and nobody told.
+fn unreplaced(source: &SourceText) -> Option<Diagnostic> {
+    let mut document = Document::parse_json(Some(&source.name), &source.text).ok()?;
+    let names = RefCell::new(Vec::new());
+    document.substitute(&|name| {
+        names.borrow_mut().push(format!("`${{{name}}}`"));
+        None
+    });
+    let names = names.into_inner();
+    let location = Location::of_file(&source.name);
+    let message = format!("uploaded as it stands: {}", names.join(", "));
+    let finding = Diagnostic::warning(Code::NotReplaced, location, message);
+    let hint = "only files that a gateway reads itself have names of the environment replaced";
+    (!names.is_empty()).then(|| finding.with_hint(hint))
 }
 
 /// Adds the documents of a file.
