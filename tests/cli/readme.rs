@@ -7,10 +7,14 @@ use crate::clients::{router, shell_command};
 use crate::processes::{Running, demo, shell};
 use crate::{PROGRAM, run};
 
-/// Returns the contents of the fenced blocks of a language, in their order.
+/// Returns the contents of the README's fenced blocks of a language, in their order.
 fn blocks(language: &str) -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = fs::read_to_string(readme).unwrap();
+    blocks_of("README.md", language)
+}
+
+fn blocks_of(page: &str, language: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(page).unwrap();
     let fence = format!("```{language}\n");
     let parts = text.split(&fence).skip(1);
     parts
@@ -193,6 +197,16 @@ fn what_it_says_to_change_works_as_written() {
     assert_eq!(said[3], "5");
     assert!(said[4].starts_with("REVISION "), "{said:?}");
     assert_eq!(said[5], "deleted spec com.example.shop\n");
+
+    let blocks = blocks_of("docs/operations.md", "sh");
+    let block = blocks.iter().find(|block| block.contains("wampgate apply"));
+    for line in block.unwrap().lines() {
+        let output = command(line, &admin).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+    let copied = fs::read_to_string(folder.path().join("copy.json")).unwrap();
+    let shop = fs::read_to_string(folder.path().join("shop.json")).unwrap();
+    assert_eq!(copied, shop);
     callee.end("INT");
     serve.end("TERM");
     router.end("TERM");
