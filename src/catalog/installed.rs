@@ -38,7 +38,9 @@
 //! routes and realms are compared. What did not change is the same [`Route`]s as before, down to their
 //! addresses, so state that hangs on them survives.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
@@ -145,10 +147,23 @@ pub struct Installed {
     /// What is served: [`Catalog::routes`], [`Catalog::realms`].
     pub catalog: Catalog,
     sources: Arc<Sources>,
+    asked: Asked,
     pub(super) spec_slots: Vec<SpecSlot>,
     pub(super) realm_slots: Vec<RealmSlot>,
     /// What is served of realms, also those that are left only because something uses them.
     pub(super) served_realms: Vec<Arc<Realm>>,
+}
+
+/// The values of `${NAME}` that files were given: [`Installed::with`] reads the same files, and has
+/// to find the same in them.
+#[derive(Clone, Default)]
+struct Asked(BTreeMap<String, String>);
+
+/// Does not show the values: they are secrets often enough.
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// What changes for clients between two moments. Each in the order of its table.
@@ -176,7 +191,19 @@ impl Installed {
         let nothing = Installed::default();
         let previous = previous.unwrap_or(&nothing);
         let stored = &sources.stored;
-        Self::assemble(&sources, stored, sources.time_ms, previous, environment)
+        let asked = RefCell::default();
+        let remembering = |name: &str| {
+            let value = environment(name)?;
+            let Asked(values) = &mut *asked.borrow_mut();
+            values.insert(name.to_owned(), value.clone());
+            Some(value)
+        };
+        let time_ms = sources.time_ms;
+        let installed = Self::assemble(&sources, stored, time_ms, previous, &remembering);
+        Installed {
+            asked: asked.into_inner(),
+            ..installed
+        }
     }
 
     /// Returns what would be served if the store held `text` under `key`, or nothing if there is no
@@ -205,8 +232,13 @@ impl Installed {
                 records.insert(key.clone(), record);
             }
         }
-        // The files are those of `self` and compiled already, so none asks for a name.
-        Self::assemble(&self.sources, &stored, self.time_ms, self, &|_| None)
+        // The files are those of `self`, so they ask for the same names.
+        let environment = |name: &str| self.asked.0.get(name).cloned();
+        let installed = Self::assemble(&self.sources, &stored, self.time_ms, self, &environment);
+        Installed {
+            asked: self.asked.clone(),
+            ..installed
+        }
     }
 
     fn assemble(
@@ -261,6 +293,7 @@ impl Installed {
             others: sources.unread.clone(),
             catalog,
             sources: sources.clone(),
+            asked: Asked::default(),
             spec_slots: specs.slots,
             realm_slots: realms.slots,
             served_realms,

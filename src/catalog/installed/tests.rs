@@ -417,6 +417,29 @@ fn only_files_see_the_environment() {
 }
 
 #[test]
+fn a_look_at_what_would_be_finds_the_files_as_they_are() {
+    let mut world = World::new();
+    let realm = r#"{"uri": "com.${NAME}", "description": "${NAME}"}"#;
+    world.realm_file("named.json", Some(realm));
+    world.spec_file("x.json", Some(&spec("x", "com.value", &["/x"])));
+    let before = world.reload();
+    assert!(before.contains("file com.value active"), "{before}");
+    let key = |id: &str| Key {
+        kind: Kind::Spec,
+        id: id.to_owned(),
+    };
+    let installed = world.installed.as_ref().unwrap();
+    let text = |id: &str| Some(Arc::from(spec(id, "com.value", &[&format!("/{id}")])));
+    let once = installed.with(&key("y"), text("y"));
+    let twice = once.with(&key("z"), text("z"));
+    for would_be in [&once, &twice] {
+        let entries = would_be.realms.iter().chain(&would_be.specs);
+        let rejected = entries.filter(|entry| entry.state == State::Rejected);
+        assert_eq!(rejected.count(), 0, "{}", show(would_be));
+    }
+}
+
+#[test]
 fn at_a_start_an_earlier_revision_serves() {
     let mut world = World::new();
     let key = |kind, id: &str| Key {
