@@ -12,6 +12,7 @@ mod specs;
 
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Code, Diagnostic, Location};
@@ -43,8 +44,8 @@ pub struct Catalog {
     files: Vec<String>,
 }
 
-/// Reads files, and of folders every `*.json` that is directly inside, by name. What cannot be read
-/// is a finding, and the rest is read all the same.
+/// Reads files, and of folders every `*.json` that is directly inside and not hidden (`.#a.json` is
+/// an editor's), by name. What cannot be read is a finding, and the rest is read all the same.
 pub fn read_files(paths: &[PathBuf]) -> (Vec<SourceText>, Vec<Diagnostic>) {
     let mut sources = Vec::new();
     let mut findings = Vec::new();
@@ -82,8 +83,13 @@ fn files_at(path: &Path) -> io::Result<Vec<PathBuf>> {
         let is_json = file
             .extension()
             .is_some_and(|extension| extension == "json");
-        // A link to a file is as good as a file: mounted volumes are made of them.
-        if is_json && fs::metadata(&file).is_ok_and(|meta| meta.is_file()) {
+        let is_hidden = file
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        // A link to a file is as good as a file: mounted volumes are made of them. And one that leads
+        // nowhere just now is a file that cannot be read, not one that is gone.
+        let may_be_file = || fs::metadata(&file).map_or(true, |meta| meta.is_file());
+        if is_json && !is_hidden && may_be_file() {
             files.push(file);
         }
     }
@@ -206,6 +212,18 @@ fn parse_text(
 /// `${NAME}` stays as it is.
 fn parse_stored(name: &str, text: &str) -> Result<Document, Vec<Diagnostic>> {
     Document::parse_json(Some(name), text)
+}
+
+/// Has a mistake of ours in one text be about that text alone: the others are served.
+fn unless_we_fail<T>(
+    name: &str,
+    load: impl FnOnce() -> Result<T, Vec<Diagnostic>>,
+) -> Result<T, Vec<Diagnostic>> {
+    catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
+        let message = "cannot be loaded, which is a mistake of wampgate's: the log has more";
+        let finding = Diagnostic::error(Code::Unreadable, Location::of_file(name), message);
+        Err(vec![finding.with_hint("please report it, with this text")])
+    })
 }
 
 /// Makes the finding about a file of which [`kind_of`] cannot tell what it is.

@@ -310,6 +310,11 @@ impl Installed {
             && own.stored == sources.stored
     }
 
+    /// Returns all texts that it was made of.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     /// Returns the document that the store holds under `key`.
     pub fn stored(&self, key: &Key) -> Option<&Entry> {
         let mut entries = self.entries(key.kind).iter();
@@ -528,12 +533,13 @@ impl<'i> Input<'i> {
         records
     }
 
-    /// Returns the earlier texts of a stored document, the newest first.
+    /// Returns the earlier texts of a stored document, the newest first; not those from before it was
+    /// deleted, which somebody wanted to be gone.
     pub(super) fn older(&self, record: &Record) -> impl Iterator<Item = &'i Arc<str>> {
         let revisions = self.sources.older.get(&record.key).into_iter().flatten();
         let revision = record.revision;
         let earlier = revisions.filter(move |older| older.revision < revision);
-        earlier.filter_map(|older| older.text.as_ref())
+        earlier.map_while(|older| older.text.as_ref())
     }
 
     /// Returns why a file could not be read, where it was tried.

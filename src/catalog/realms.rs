@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::installed::{Entry, Input, Place, State, Written};
-use super::{parse_stored, parse_text};
+use super::{parse_stored, parse_text, unless_we_fail};
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::realm::{self, ReadRealm, Realm};
 use crate::store::Kind;
@@ -122,8 +122,11 @@ fn drafts(input: &Input<'_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for file in input.files(Kind::Realm) {
         let place = Place::File(file.name.clone());
-        let parsed = parse_text(&file.name, &file.text, input.environment);
-        match parsed.map(|document| realm::read(&document)) {
+        let read = || {
+            let document = parse_text(&file.name, &file.text, input.environment)?;
+            Ok(realm::read(&document))
+        };
+        match unless_we_fail(&file.name, read) {
             Ok((realms, notes)) => {
                 let is_whole = notes.iter().all(|note| !note.is_error())
                     && realms.iter().all(|realm| realm.uri.is_some());
@@ -150,12 +153,13 @@ fn drafts(input: &Input<'_>) -> Vec<Draft> {
         }
     }
     for slot in &input.previous.realm_slots {
+        // Nearly always there is none, and the files are not looked through.
         if let Place::File(name) = &slot.place
+            && let Some(unread) = input.unread(name)
             && input
                 .files(Kind::Realm)
                 .iter()
                 .all(|file| file.name != *name)
-            && let Some(unread) = input.unread(name)
         {
             drafts.push(Draft::held(slot, vec![unread.clone()]));
         }
@@ -163,7 +167,7 @@ fn drafts(input: &Input<'_>) -> Vec<Draft> {
     for (record, text) in input.records(Kind::Realm) {
         let place = Place::Stored(record.key.id.clone());
         let written = Written::in_store(record, text);
-        let mut draft = match read_stored(&place, text) {
+        let mut draft = match unless_we_fail(&place.name(), || read_stored(&place, text)) {
             Ok(realm) => Draft::new(input, &place, written, realm),
             Err(findings) => {
                 let mut draft = Draft::unreadable(place.clone(), written, findings);
@@ -178,9 +182,9 @@ fn drafts(input: &Input<'_>) -> Vec<Draft> {
             }
         };
         if draft.older.is_empty() {
-            let older = input
-                .older(record)
-                .filter_map(|text| read_stored(&place, text).ok());
+            let older = input.older(record).filter_map(|text| {
+                unless_we_fail(&place.name(), || read_stored(&place, text)).ok()
+            });
             draft
                 .older
                 .extend(older.filter_map(|realm| realm.realm).map(Arc::new));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::installed::{Entry, Environment, Input, Place, State, Written};
 use super::resolve::{Contender, resolve};
-use super::{parse_stored, parse_text, refused_realm};
+use super::{parse_stored, parse_text, refused_realm, unless_we_fail};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::realm::Realm;
 use crate::spec::{CompiledSpec, Holders};
@@ -34,11 +34,14 @@ pub(super) struct SpecText {
 impl SpecText {
     fn new(place: &Place, text: &Arc<str>, environment: Environment<'_>) -> Self {
         let name = place.name();
-        let document = match place {
-            Place::File(_) => parse_text(&name, text, environment),
-            Place::Stored(_) => parse_stored(&name, text),
+        let compile = || {
+            let document = match place {
+                Place::File(_) => parse_text(&name, text, environment),
+                Place::Stored(_) => parse_stored(&name, text),
+            };
+            document.map(CompiledSpec::new)
         };
-        let spec = document.map(CompiledSpec::new);
+        let spec = unless_we_fail(&name, compile);
         let misplaced = match (place, &spec) {
             (Place::Stored(key), Ok(spec)) => misplaced(key, spec),
             (Place::Stored(_), Err(_)) | (Place::File(_), _) => None,
@@ -222,12 +225,13 @@ fn drafts(input: &Input<'_>, realms: &Realms<'_>) -> Vec<Draft> {
         drafts.push(Draft::new(input, realms, place, written, before, &[]));
     }
     for slot in &input.previous.spec_slots {
+        // Nearly always there is none, and the files are not looked through.
         if let Place::File(name) = &slot.place
+            && let Some(unread) = input.unread(name)
             && input
                 .files(Kind::Spec)
                 .iter()
                 .all(|file| file.name != *name)
-            && let Some(unread) = input.unread(name)
         {
             drafts.push(Draft::unread(realms, slot, unread));
         }

@@ -465,7 +465,18 @@ fn at_a_start_an_earlier_revision_serves() {
         (8, text("/8")),
         (7, text("/7")),
     ];
-    let revisions = revisions.map(|(at, text)| revision(key(Kind::Spec, "x"), at, &text));
+    let mut revisions = revisions.map(|(at, text)| revision(key(Kind::Spec, "x"), at, &text));
+    // What was deleted since does not come back by itself.
+    let deleted = revisions[1].text.take();
+    world
+        .sources
+        .older
+        .insert(key(Kind::Spec, "x"), revisions.to_vec());
+    assert_eq!(
+        world.reload(),
+        " | store com.b rejected D001, store x rejected S201"
+    );
+    revisions[1].text = deleted;
     world
         .sources
         .older
