@@ -10,7 +10,6 @@
 //! so the folders are looked at now and then anyway, and more often where they cannot be watched.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -112,19 +111,13 @@ fn read_folder(folder: &PathBuf, seen: &mut Vec<PathBuf>) -> (Vec<SourceText>, V
 #[derive(Debug)]
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
-    folders: Vec<Folder>,
+    folders: Vec<PathBuf>,
+    /// Whether the watcher will tell of a change of any of them.
+    is_complete: bool,
     changed: Arc<Notify>,
     /// What the watcher's own thread compares events with. A std mutex: held to look, or to replace.
     looked_for: Arc<Mutex<Vec<PathBuf>>>,
     has_warned: bool,
-}
-
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    /// Device and inode of what is watched; none where nothing is.
-    watched: Option<(u64, u64)>,
-    watched_above: Option<(u64, u64)>,
 }
 
 impl Watch {
@@ -135,6 +128,7 @@ impl Watch {
         let mut watch = Self {
             watcher: None,
             folders: Vec::new(),
+            is_complete: false,
             changed,
             looked_for,
             has_warned: false,
@@ -152,15 +146,9 @@ impl Watch {
             .looked_for
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = paths.clone();
-        self.folders = paths
-            .into_iter()
-            .map(|path| Folder {
-                path,
-                watched: None,
-                watched_above: None,
-            })
-            .collect();
+        self.folders = paths;
         self.watcher = None;
+        self.is_complete = false;
         if !self.folders.is_empty() {
             let (changed, looked_for) = (self.changed.clone(), self.looked_for.clone());
             let tell = move |event: notify::Result<Event>| {
@@ -179,34 +167,31 @@ impl Watch {
 
     /// Watches what has come to be or was made anew. To be called before the folders are read, so
     /// that nothing is missed in between.
+    ///
+    /// All of it each time: a watch ends with its folder, and a new folder of the name may well have
+    /// the inode of the old one, so that nothing else tells.
     pub(super) fn renew(&mut self) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
         let mut failure = None;
-        for folder in &mut self.folders {
-            let above = folder.path.parent().map(Path::to_owned);
-            let places = above
-                .as_ref()
-                .map(|above| (above, &mut folder.watched_above))
-                .into_iter()
-                .chain([(&folder.path, &mut folder.watched)]);
-            for (path, watched) in places {
-                let now = path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
-                if *watched == now {
-                    continue;
-                }
-                *watched = None;
-                if now.is_some() {
-                    // An old watch of the path is of another folder, and may be over already.
-                    drop(watcher.unwatch(path));
-                    match watcher.watch(path, RecursiveMode::NonRecursive) {
-                        Ok(()) => *watched = now,
-                        Err(error) => failure = Some(error),
-                    }
-                }
+        let mut watch = |path: &Path| {
+            // There is none yet, or it is over already.
+            drop(watcher.unwatch(path));
+            watcher.watch(path, RecursiveMode::NonRecursive)
+        };
+        for folder in &self.folders {
+            let mut watched = match folder.parent() {
+                Some(above) => watch(above),
+                None => Ok(()),
+            };
+            // One that is not there comes to be in the folder above.
+            if folder.exists() {
+                watched = watch(folder);
             }
+            failure = failure.or(watched.err());
         }
+        self.is_complete = failure.is_none();
         if let Some(error) = failure {
             self.warn(&error);
         }
@@ -221,14 +206,9 @@ impl Watch {
         if self.folders.is_empty() {
             return std::future::pending().await;
         }
-        let is_watched = self.watcher.is_some()
-            && self
-                .folders
-                .iter()
-                .all(|folder| folder.watched.is_some() || folder.watched_above.is_some());
         tokio::select! {
             () = self.changed.notified() => {}
-            () = sleep(if is_watched { WATCHED } else { UNWATCHED }) => {}
+            () = sleep(if self.is_complete { WATCHED } else { UNWATCHED }) => {}
         }
     }
 
@@ -377,6 +357,67 @@ mod tests {
         }
         fs::write(root.join("v2/a.json"), "5").unwrap();
         place.reads(&["5"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_made_anew_between_two_looks_is_watched() {
+        let mut place = Place::new(|root| fs::create_dir(root.join("specs")).unwrap());
+        let specs = place.root.path().join("specs");
+        for text in ["1", "2", "3"] {
+            // The new one often has the inode of the old one.
+            fs::remove_dir_all(&specs).unwrap();
+            fs::create_dir(&specs).unwrap();
+            place.watch.renew();
+            let quiet = Duration::from_millis(50);
+            while tokio::time::timeout(quiet, place.watch.told())
+                .await
+                .is_ok()
+            {
+                place.watch.renew();
+            }
+            fs::write(specs.join("a.json"), text).unwrap();
+            let told = place.watch.told();
+            let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+            told.expect("the new folder is watched");
+            place.reads(&[text]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_watched_is_looked_at_more_often() {
+        let root = tempfile::tempdir().unwrap();
+        let files = |specs: PathBuf| Files::Folders {
+            specs,
+            realms: root.path().join("realms"),
+        };
+        // Neither is there, but both can come to be in a folder that is.
+        assert!(Watch::new(&files(root.path().join("specs"))).is_complete);
+        let mut watch = Watch::new(&files(root.path().join("a/specs")));
+        assert!(!watch.is_complete);
+        fs::create_dir(root.path().join("a")).unwrap();
+        watch.renew();
+        assert!(watch.is_complete);
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_not_gone_and_what_is_hidden_is_not_read() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("specs");
+        fs::create_dir(&folder).unwrap();
+        fs::create_dir(folder.join("folder.json")).unwrap();
+        fs::write(folder.join("a.json"), "1").unwrap();
+        // What editors and copying programs put beside a file for a while.
+        symlink("ann@host.1", folder.join(".#a.json")).unwrap();
+        fs::write(folder.join("._a.json"), [0xff]).unwrap();
+        let (texts, unread) = read_folder(&folder, &mut Vec::new());
+        assert_eq!(texts.len(), 1);
+        assert!(unread.is_empty(), "{unread:?}");
+        symlink("../elsewhere/b.json", folder.join("b.json")).unwrap();
+        let (texts, unread) = read_folder(&folder, &mut Vec::new());
+        assert_eq!((texts.len(), unread.len()), (1, 1));
+        assert!(unread[0].is_error());
+        let name = folder.join("b.json").display().to_string();
+        assert_eq!(unread[0].location.file, Some(name));
     }
 
     #[tokio::test]
