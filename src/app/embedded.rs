@@ -33,6 +33,10 @@ struct Running {
     /// One and the same for all time: pools go by it.
     endpoint: Endpoint,
     listens: bool,
+    /// The realms that it is to serve.
+    wanted: Vec<RealmConfig>,
+    /// Realms beside them that requests may still need, or sessions of ours that end.
+    lingering: Vec<RealmConfig>,
 }
 
 impl Running {
@@ -41,7 +45,19 @@ impl Running {
             endpoint: router.endpoint(),
             router,
             listens,
+            wanted: Vec::new(),
+            lingering: Vec::new(),
         }
+    }
+
+    fn set_realms(&mut self, realms: Vec<RealmConfig>) {
+        let before = std::mem::replace(&mut self.wanted, realms);
+        self.lingering.extend(before);
+        let wanted = &self.wanted;
+        self.lingering
+            .retain(|before| wanted.iter().all(|realm| realm.uri != before.uri));
+        self.router
+            .set_realms(&[&self.wanted[..], &self.lingering[..]].concat());
     }
 }
 
@@ -54,8 +70,9 @@ impl Embedded {
     }
 
     /// Has the router serve those of `realms` that have none of their own, and returns how our own
-    /// sessions reach it. Starts it if it is needed now: where each realm has its own, its port may
-    /// well be that of a real one.
+    /// sessions reach it. Those that it served before stay until [`Embedded::let_go`]: requests are
+    /// still on their way there. Starts it if it is needed now: where each realm has its own, its port
+    /// may well be that of a real one.
     ///
     /// # Errors
     ///
@@ -76,7 +93,7 @@ impl Embedded {
             Running::new(Arc::new(router), false)
         };
         let running = self.running.get_or_insert_with(new);
-        running.router.set_realms(&realms);
+        running.set_realms(realms);
         sessions.urls = vec![running.endpoint.clone()];
         let mut outcome = Ok(());
         if !running.listens {
@@ -86,6 +103,16 @@ impl Embedded {
             }
         }
         (sessions, outcome)
+    }
+
+    /// Ends the realms that are not wanted any more.
+    pub(super) fn let_go(&mut self) {
+        if let Some(running) = &mut self.running
+            && !running.lingering.is_empty()
+        {
+            running.lingering.clear();
+            running.router.set_realms(&running.wanted);
+        }
     }
 
     /// Ends the router, if there is one; see [`devrouter::Router::shutdown`].

@@ -14,6 +14,7 @@ use std::os::unix::net::UnixDatagram;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -28,6 +29,8 @@ pub struct ServiceManager {
     socket: Option<Arc<UnixDatagram>>,
     /// How often it wants to hear that we are alive, at least.
     watchdog: Option<Duration>,
+    /// Whether it was told that the end has begun.
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl ServiceManager {
@@ -54,16 +57,25 @@ impl ServiceManager {
             watchdog: micros
                 .filter(|micros| is_ours && *micros > 0)
                 .map(Duration::from_micros),
+            is_stopping: Arc::default(),
         }
     }
 
-    /// Says that what was begun, start or reload, is done, and how things are.
+    /// Says that what was begun, start or reload, is done, and how things are. Not said once the end
+    /// has begun: it would take that back.
     pub fn ready(&self, status: &str) {
+        if self.is_stopping.load(Relaxed) {
+            return;
+        }
         self.send(&format!("READY=1\n{}", status_line(status)));
     }
 
-    /// Says that a reload has begun; [`ServiceManager::ready`] must follow, also when it failed.
+    /// Says that a reload has begun; [`ServiceManager::ready`] must follow, also when it failed. Not
+    /// said once the end has begun.
     pub fn reloading(&self) {
+        if self.is_stopping.load(Relaxed) {
+            return;
+        }
         // Tells this reload from one that was asked for since: required by `Type=notify-reload`.
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
@@ -78,6 +90,7 @@ impl ServiceManager {
     /// Says that the end has begun, and that it may take `longest`: a manager whose own limit is
     /// shorter extends it, so that a drain is not cut because two configurations differ.
     pub fn stopping(&self, longest: Duration) {
+        self.is_stopping.store(true, Relaxed);
         let micros = longest.as_micros();
         self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\n"));
     }
@@ -166,6 +179,12 @@ mod tests {
         manager.stopping(Duration::from_millis(1500));
         assert_eq!(told(&socket), "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000\n");
         assert!(manager.watchdog().is_none());
+        // A reload that comes to its end meanwhile does not take it back.
+        let reload = manager.clone();
+        reload.reloading();
+        reload.ready("3 routes");
+        manager.status("left");
+        assert_eq!(told(&socket), "STATUS=left\n");
     }
 
     #[test]

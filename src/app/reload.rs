@@ -9,19 +9,22 @@
 //!
 //! Changes that come in bursts are one change. What happens while one is dealt with is the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::clock::now_ms;
 use super::embedded::{Embedded, EmbeddedError};
-use super::files::{Files, Texts, Watch};
+use super::files::{Files, Watch};
 use super::findings::Told;
 use super::older::Older;
 use super::presence::Presence;
@@ -32,6 +35,7 @@ use crate::gateway::Gateway;
 use crate::gateway::table::RouteTable;
 use crate::realm::Realm;
 use crate::store::{Contents, Store};
+use crate::telemetry;
 use crate::telemetry::lifecycle::Lifecycle;
 use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
@@ -98,7 +102,7 @@ struct Command {
 
 impl Reloads {
     /// Reads everything again now, by other settings if there are, and returns what is served then;
-    /// nothing if the gateway has stopped.
+    /// nothing if the gateway has stopped, or failed at it by a mistake of ours.
     ///
     /// # Cancel safety
     ///
@@ -119,6 +123,9 @@ const STORE_QUIET: Duration = Duration::from_millis(10);
 
 /// Longest wait for quiet.
 const GATHER: Duration = Duration::from_millis(500);
+
+/// Time to the next attempt after a mistake of ours, which may well be made again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// The task that reloads, and all that it needs.
 #[derive(Debug)]
@@ -200,23 +207,50 @@ impl Reloader {
         outcome
     }
 
-    /// Follows every change until `end` comes. Ends the pools that are on their way out, and returns
-    /// the embedded router, which those that are in use still need.
+    /// Follows every change until `end` comes, also one that is just being dealt with. Ends the pools
+    /// that are on their way out, and returns the embedded router, which those that are in use still
+    /// need.
     pub(super) async fn run(mut self, mut end: oneshot::Receiver<()>) -> Embedded {
         loop {
-            let cause = tokio::select! {
+            let following = AssertUnwindSafe(self.follow()).catch_unwind();
+            let panic = tokio::select! {
                 // Also when the sender is dropped, as the gateway is.
                 _ = &mut end => break,
+                Err(panic) = following => panic,
+            };
+            // A mistake of ours. What is served goes on, and whatever changes next is followed again.
+            let message = telemetry::panic_message(&*panic);
+            tracing::error!("a change was not dealt with, what is served stays: panic: {message}");
+            tokio::select! {
+                _ = &mut end => break,
+                () = sleep(AFTER_PANIC) => {}
+            }
+        }
+        self.presence
+            .announce(self.installed.borrow().store_revision);
+        self.sessions.end().await;
+        self.embedded
+    }
+
+    /// Follows every change. When dropped, the change that is being dealt with is done in part: no
+    /// table is.
+    async fn follow(&mut self) -> Infallible {
+        loop {
+            let cause = tokio::select! {
                 Some(command) = self.commands.recv() => Cause::Asked(command),
                 Ok(()) = self.contents.changed() => Cause::Store,
                 () = self.watch.changed() => Cause::Files,
                 () = self.sessions.swept() => {
-                    self.end_unused_router().await;
+                    self.settle().await;
                     continue;
                 }
                 () = self.presence.changed() => {
                     self.presence.announce(self.installed.borrow().store_revision);
-                    continue;
+                    if !self.older.is_lacking() {
+                        continue;
+                    }
+                    // The store may have come back.
+                    Cause::Store
                 }
             };
             let mut done = None;
@@ -241,10 +275,6 @@ impl Reloader {
                 drop(done.send(installed));
             }
         }
-        self.presence
-            .announce(self.installed.borrow().store_revision);
-        self.sessions.end().await;
-        self.embedded
     }
 
     /// Waits until nothing has changed for `quiet`.
@@ -265,21 +295,20 @@ impl Reloader {
     async fn reload(&mut self, may_differ: bool) -> Result<(), EmbeddedError> {
         let previous = self.installed.borrow().clone();
         let mut sources = self.read().await;
-        let next = if previous.is_of(&sources) {
-            if !may_differ {
-                return Ok(());
-            }
-            previous.clone()
-        } else {
+        let is_same = previous.is_of(&sources);
+        if is_same && !may_differ && !self.older.is_lacking() {
+            return Ok(());
+        }
+        let mut next = previous.clone();
+        if !is_same {
             sources.older = self.older.known(&sources.stored);
-            let next = self.compile(sources.clone(), &previous).await;
-            if self.older.look_up(&*self.store, &next.wants()).await {
-                sources.older = self.older.known(&sources.stored);
-                self.compile(sources, &previous).await
-            } else {
-                next
-            }
-        };
+            next = self.compile(sources, &previous).await;
+        }
+        if self.older.look_up(&*self.store, &next.wants()).await {
+            let mut sources = next.sources().clone();
+            sources.older = self.older.known(&sources.stored);
+            next = self.compile(sources, &previous).await;
+        }
         self.serve(&previous, next).await
     }
 
@@ -289,15 +318,8 @@ impl Reloader {
         self.watch.renew();
         let files = self.settings.files.clone();
         let mut seen = std::mem::take(&mut self.seen);
-        let reading = spawn_blocking(move || (files.read(&mut seen), seen));
-        let texts = match reading.await {
-            Ok((texts, seen)) => {
-                self.seen = seen;
-                texts
-            }
-            // The runtime ends.
-            Err(_) => Texts::default(),
-        };
+        let (texts, seen) = off_runtime(move || (files.read(&mut seen), seen)).await;
+        self.seen = seen;
         Sources {
             spec_files: texts.specs,
             realm_files: texts.realms,
@@ -342,13 +364,13 @@ impl Reloader {
         self.sessions.provide(&wanted, patience).await;
         let before = self.gateway.table.snapshot();
         if next.number != previous.number {
-            let routes = next.catalog.routes();
-            self.gateway
-                .install(RouteTable::build_after(routes, &before));
+            let (next, before) = (next.clone(), before.clone());
+            let build = move || RouteTable::build_after(next.catalog.routes(), &before);
+            self.gateway.install(off_runtime(build).await);
         }
         self.sessions.release(&wanted, &before);
         drop(before);
-        self.end_unused_router().await;
+        self.settle().await;
         self.presence.announce(next.store_revision);
         self.installed.send_replace(next);
         outcome
@@ -371,27 +393,45 @@ impl Reloader {
         }
     }
 
-    /// Ends the embedded router when the configuration names another and the last pool has left it.
-    async fn end_unused_router(&mut self) {
-        let is_unused = matches!(self.settings.router, Router::Remote(_));
-        if is_unused && self.sessions.is_settled() {
-            self.embedded.end().await;
+    /// Takes away what nothing needs any more that was on its way out: realms of the embedded router,
+    /// or all of it where the configuration names another.
+    async fn settle(&mut self) {
+        if !self.sessions.is_settled() {
+            return;
         }
+        match self.settings.router {
+            Router::Remote(_) => self.embedded.end().await,
+            Router::Embedded { .. } => self.embedded.let_go(),
+        }
+    }
+}
+
+/// Does work that takes long or blocks.
+///
+/// # Panics
+///
+/// As the work does.
+async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work)
+        .await
+        .map_err(JoinError::try_into_panic)
+    {
+        Ok(done) => done,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime ends, and this with it.
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 
 /// Returns the realms that routes use, and how each is reached. One that nobody uses gets no
 /// sessions.
 fn wanted(installed: &Installed, default: &RouterConfig) -> BTreeMap<Uri, RouterConfig> {
-    let mut used: Vec<&Uri> = Vec::new();
-    for spec in &installed.catalog.specs {
-        used.extend(
-            spec.routes
-                .first()
-                .map(|route| &route.operation.version.realm),
-        );
-    }
-    let is_used = |realm: &&Realm| used.contains(&&realm.uri);
+    let specs = installed.catalog.specs.iter();
+    let used: BTreeSet<&Uri> = specs
+        .filter_map(|spec| spec.routes.first())
+        .map(|route| &route.operation.version.realm)
+        .collect();
+    let is_used = |realm: &&Realm| used.contains(&realm.uri);
     let realms = installed.catalog.realms().filter(is_used);
     let config = |realm: &Realm| {
         let router = realm.router.clone().unwrap_or_else(|| default.clone());

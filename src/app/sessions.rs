@@ -105,7 +105,9 @@ impl Sessions {
         wanted: &BTreeMap<Uri, RouterConfig>,
         table: &Arc<RouteTable>,
     ) {
-        self.tables.retain(|table| table.strong_count() > 0);
+        let is_other = |it: &Weak<RouteTable>| !std::ptr::eq(it.as_ptr(), Arc::as_ptr(table));
+        self.tables
+            .retain(|it| it.strong_count() > 0 && is_other(it));
         self.tables.push(Arc::downgrade(table));
         let is_unused = |realm: &Uri| !wanted.contains_key(realm);
         for (realm, config) in self.present.extract_if(.., |realm, _| is_unused(realm)) {

@@ -187,8 +187,10 @@ async fn on_hangup(
                 None
             }
         };
-        if let Some(installed) = reloads.reload(settings).await {
-            manager.ready(&status(&installed));
-        }
+        let status = match reloads.reload(settings).await {
+            Some(installed) => status(&installed),
+            None => "the reload failed: what was served goes on".to_owned(),
+        };
+        manager.ready(&status);
     }
 }

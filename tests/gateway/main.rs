@@ -3,6 +3,7 @@
 mod bodies;
 mod collector;
 mod failures;
+mod faults;
 #[path = "../wamp/fake_router.rs"]
 #[expect(dead_code, reason = "the tests of the client use more of it")]
 mod fake_router;

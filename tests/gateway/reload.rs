@@ -253,9 +253,8 @@ async fn a_realm_moves_to_another_router_and_no_request_notices_nor_any_other_re
     second.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_call_in_flight_outlives_its_api_and_its_realm() {
-    let (router, url, _callees) = named_router("it", &[REALM]).await;
+/// A callee that says when it is called, and answers when it may.
+async fn slow_callee(router: &Arc<Router>) -> (Callee, Arc<Notify>, Arc<Notify>) {
     let (called, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let mut callee = Callee::join(router.endpoint()).await;
     let signals = (called.clone(), release.clone());
@@ -269,11 +268,11 @@ async fn a_call_in_flight_outlives_its_api_and_its_realm() {
             }
         })
         .await;
-    let files = [
-        ("realms/r.json", &*realm(REALM, &url, 1)),
-        ("specs/x.json", &calling("x", REALM, "/x", "com.test.slow")),
-    ];
-    let live = Live::start(&files, nowhere()).await;
+    (callee, called, release)
+}
+
+/// Calls, and takes API and realm away meanwhile.
+async fn outlives(live: &Live, called: &Notify, release: &Notify) {
     let http = live.http.clone();
     let mut asked = JoinSet::new();
     asked.spawn(async move { http.get("/x").await });
@@ -286,8 +285,40 @@ async fn a_call_in_flight_outlives_its_api_and_its_realm() {
     release.notify_one();
     let answer = asked.join_next().await.unwrap().unwrap();
     assert_eq!(answer.show(), r#"200 "done""#);
+}
+
+#[tokio::test]
+async fn a_call_in_flight_outlives_its_api_and_its_realm() {
+    let (router, url, _callees) = named_router("it", &[REALM]).await;
+    let (_callee, called, release) = slow_callee(&router).await;
+    let files = [
+        ("realms/r.json", &*realm(REALM, &url, 1)),
+        ("specs/x.json", &calling("x", REALM, "/x", "com.test.slow")),
+    ];
+    let live = Live::start(&files, nowhere()).await;
+    outlives(&live, &called, &release).await;
     live.app.stop().await;
     router.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_in_flight_outlives_its_realm_of_the_embedded_router() {
+    let embedded = Arc::new(router());
+    let files = [
+        ("realms/r.json", &*format!(r#"{{"uri": "{REALM}"}}"#)),
+        ("specs/x.json", &calling("x", REALM, "/x", "com.test.slow")),
+    ];
+    let live = Live::changed(&files, config::Router::default(), |plan| {
+        plan.embedded = Some(embedded.clone());
+    })
+    .await;
+    let (callee, called, release) = slow_callee(&embedded).await;
+    outlives(&live, &called, &release).await;
+    // And then it is gone.
+    tokio::time::timeout(PATIENCE, callee.client.closed())
+        .await
+        .expect("GOODBYE");
+    live.app.stop().await;
 }
 
 #[tokio::test]
@@ -355,10 +386,10 @@ async fn the_embedded_router_follows_the_realms() {
     live.put_and_wait(Kind::Realm, "com.b", None).await;
     assert_eq!(live.get("/b").await, "200 \"b\"");
     live.put_and_wait(Kind::Spec, "b", None).await;
-    assert!(join("com.b").await.is_err());
     tokio::time::timeout(PATIENCE, callee.closed())
         .await
         .expect("GOODBYE");
+    assert!(join("com.b").await.is_err());
     live.app.stop().await;
 }
 
