@@ -44,7 +44,7 @@ fn of_catalog(installed: &Installed) -> Finding {
         (specs, "Rejected specs", "/api_specs tells why"),
         (realms, "Rejected realms", "/realms tells why"),
         (
-            installed.others.len(),
+            installed.unread(),
             "What cannot be read",
             "the log tells why",
         ),
@@ -129,6 +129,7 @@ mod tests {
     use super::*;
     use crate::catalog::SourceText;
     use crate::catalog::installed::Sources;
+    use crate::diagnostic::{Code, Diagnostic, Location};
     use crate::telemetry::health::State;
 
     const REALM: &str = r#"{"uri": "com.a"}"#;
@@ -136,6 +137,14 @@ mod tests {
         "paths": {"/": {"get": {"action": {"type": "static", "body": 1}}}}}}}"#;
 
     fn found(specs: &[(&str, &str)], realms: &[(&str, &str)]) -> (State, Option<String>) {
+        found_with(specs, realms, Vec::new())
+    }
+
+    fn found_with(
+        specs: &[(&str, &str)],
+        realms: &[(&str, &str)],
+        unread: Vec<Diagnostic>,
+    ) -> (State, Option<String>) {
         let texts = |texts: &[(&str, &str)]| {
             let text = |(name, text): &(&str, &str)| SourceText {
                 name: (*name).to_owned(),
@@ -146,6 +155,7 @@ mod tests {
         let sources = Sources {
             spec_files: texts(specs),
             realm_files: texts(realms),
+            unread,
             time_ms: 1,
             ..Sources::default()
         };
@@ -164,6 +174,13 @@ mod tests {
             empty,
             (State::Degraded, Some("There is no API.".to_owned()))
         );
+        let folder = || Location::of_file("specs");
+        let missing = Diagnostic::warning(Code::Unreadable, folder(), "there never was one");
+        assert_eq!(found_with(&[], &[], vec![missing]), empty);
+        let unread = Diagnostic::error(Code::Unreadable, folder(), "it is gone");
+        let unread = found_with(&[], &[], vec![unread]);
+        let why = "No API is served. What cannot be read: 1 (the log tells why).";
+        assert_eq!(unread, (State::Failing, Some(why.to_owned())));
         let some = found(&[("a.json", GOOD), ("b.json", "{")], &[realm]);
         let why = "Rejected specs: 1 (/api_specs tells why).";
         assert_eq!(some, (State::Degraded, Some(why.to_owned())));

@@ -386,6 +386,15 @@ impl Installed {
         (count(&self.specs), count(&self.realms))
     }
 
+    /// Returns how much could not be read: files, and folders. One that never was there is none, nor
+    /// is one without a file: APIs may all be in the store.
+    pub fn unread(&self) -> usize {
+        self.others
+            .iter()
+            .filter(|finding| finding.is_error())
+            .count()
+    }
+
     /// Returns what clients would see change if `other` followed.
     pub fn routes_difference(&self, other: &Installed) -> RouteDifference {
         type Place<'r> = (&'r HostPattern, &'r PathPattern, &'r Method);
