@@ -1,7 +1,7 @@
 //! `wampgate serve`: the gateway.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -171,8 +171,10 @@ async fn on_hangup(
         manager.reloading();
         let settings = match settings::read_again(args.config.as_deref(), args.overrides(), outside)
         {
-            Ok((next, warnings)) => {
+            Ok((mut next, warnings)) => {
                 warnings.iter().for_each(app::tell);
+                keep_folder("specs.dir", &config.specs_dir, &mut next.specs_dir);
+                keep_folder("realms.dir", &config.realms_dir, &mut next.realms_dir);
                 for key in config.restart_keys(&next) {
                     tracing::warn!("`{key}` has changed: that needs a restart");
                 }
@@ -192,5 +194,15 @@ async fn on_hangup(
             None => "the reload failed: what was served goes on".to_owned(),
         };
         manager.ready(&status);
+    }
+}
+
+/// Has a folder that is not there not take the place of one that is: all APIs would be gone for a slip
+/// of the pen.
+fn keep_folder(key: &str, present: &Path, next: &mut PathBuf) {
+    if next != present && !next.is_dir() {
+        let (named, present_name) = (next.display(), present.display());
+        tracing::error!("`{key}`: {named} is no folder, so it stays {present_name}");
+        *next = present.to_owned();
     }
 }

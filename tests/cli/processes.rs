@@ -379,6 +379,13 @@ fn sighup_reads_the_configuration_again_as_far_as_it_can_change() {
     write("others/x.json", &spec("three"));
     serve.line("table 3: 1 route");
     assert_eq!(get(), r#""three""#);
+
+    settings("[log]\nlevel = \"debug\"\n[specs]\ndir = \"othres\"\n");
+    serve.signal("HUP");
+    serve.line("othres is no folder, so it stays");
+    write("others/x.json", &spec("four"));
+    serve.line("table 4: 1 route");
+    assert_eq!(get(), r#""four""#);
     let (status, output) = serve.end("TERM");
     assert_eq!(status.code(), Some(0), "{output}");
     assert!(output.contains("DEBUG"), "{output}");
