@@ -15,10 +15,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::RawPathParams;
 use axum::response::{IntoResponse, Response};
-use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue,
-};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, StatusCode, Uri};
@@ -254,13 +251,6 @@ impl Exchange {
                 .detail(format!("The body may be {}.", TYPES.join(" or ")))
                 .accepts(&self.parts.method, &TYPES));
         }
-        let coding = self.headers().get(CONTENT_ENCODING);
-        if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            // RFC 9110, "Content-Encoding"; the answer says which there are, as "Accept-Encoding" has it.
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
-                .detail("The body is taken as it is, not compressed.")
-                .header(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
-        }
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         let body = { body }.take().unwrap_or_default();
         let read = body::read(body, BODY).await;
@@ -327,7 +317,7 @@ pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Problem {
 }
 
 /// Reads the query. A parameter that the path does not have is an error: a misspelt `dry_run` must
-/// not change anything. Nor must one that is on and off at once.
+/// not change anything.
 fn query(
     query: &str,
     known: &'static [&'static str],
@@ -343,10 +333,6 @@ fn query(
         let Ok(value) = percent_decode_str(&value).decode_utf8() else {
             return Err(bad_request("The query is not UTF-8 once decoded."));
         };
-        if found.iter().any(|(before, _)| before == name) {
-            let detail = format!("`{name}` is there twice: which one counts?");
-            return Err(bad_request(detail));
-        }
         found.push((*name, value.into_owned()));
     }
     Ok(found)

@@ -27,6 +27,7 @@ mod link;
 mod meta;
 mod names;
 mod presence;
+mod saving;
 mod snapshot;
 mod write;
 
@@ -80,6 +81,9 @@ struct Shared {
     state: watch::Sender<State>,
     /// The connection, while there is one.
     link: watch::Sender<Option<Arc<Link>>>,
+    /// The bucket, while it is the one that is known: a connection alone may lead to a store that
+    /// has lost something, which must not take a write before that is noticed.
+    compared: watch::Sender<Option<Bucket>>,
     /// Tells the keeper to look now.
     nudge: Notify,
 }
@@ -109,6 +113,7 @@ impl Nats {
             known: Mutex::new(known),
             state: watch::Sender::new(state),
             link: watch::Sender::new(None),
+            compared: watch::Sender::new(None),
             nudge: Notify::new(),
         });
         let (commands, receiver) = mpsc::channel(1);
@@ -156,21 +161,18 @@ impl Shared {
         }
     }
 
-    /// Waits for a connection, where the last one was lost a moment ago.
+    /// Returns the bucket; waits for it where the connection was lost a moment ago.
     async fn bucket(&self, deadline: Instant) -> Result<Bucket, WriteError> {
-        let state = self.state.borrow().clone();
-        if state != State::Ready {
-            return Err(unavailable(&state));
-        }
-        let mut link = self.link.subscribe();
-        let link = timeout_at(deadline, link.wait_for(Option::is_some)).await;
-        match link {
-            Ok(Ok(link)) => {
-                let link = link.clone().expect("it was waited for");
-                Ok(Bucket::new(link, self.address.bucket.clone()))
+        let (mut state, mut compared) = (self.state.subscribe(), self.compared.subscribe());
+        let bucket = async {
+            tokio::select! {
+                biased;
+                _ = state.wait_for(|state| *state != State::Ready) => None,
+                Ok(bucket) = compared.wait_for(Option::is_some) => bucket.clone(),
             }
-            _ => Err(unavailable(&self.state.borrow())),
-        }
+        };
+        let bucket = timeout_at(deadline, bucket).await.ok().flatten();
+        bucket.ok_or_else(|| unavailable(&self.state.borrow()))
     }
 
     /// Has the keeper look, and waits until what is known is as it is waited for. False where it
@@ -307,6 +309,7 @@ impl Store for Nats {
             tasks.shutdown().await;
             let reason = CLOSED.to_owned();
             self.shared.state.send_replace(State::Degraded { reason });
+            self.shared.compared.send_replace(None);
             let link = self.shared.link.send_replace(None);
             let gateway = self.gateway.borrow().clone();
             if let (Some(link), Some(gateway)) = (link, gateway) {

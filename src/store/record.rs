@@ -113,8 +113,8 @@ impl Record {
 }
 
 /// Returns the hash of a text, as records have it: SHA-256 in lower-case hexadecimal.
-pub fn hash(text: &str) -> String {
-    HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+pub fn hash(text: impl AsRef<[u8]>) -> String {
+    HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_ref()).as_ref())
 }
 
 #[cfg(test)]

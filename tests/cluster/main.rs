@@ -12,4 +12,5 @@ mod http;
 mod outages;
 mod served;
 mod servers;
+mod strange;
 mod whole;

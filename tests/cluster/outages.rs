@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use wampgate::store::{Store, WriteError};
+use wampgate::store::{Expect, Store, WriteError};
 
-use crate::gateways::{Gateway, PATIENCE};
+use crate::gateways::{Gateway, PATIENCE, write};
 use crate::servers::Servers;
 
 async fn all_serve(gateways: &[Gateway], expected: &[(&str, &str)]) {
@@ -153,4 +153,28 @@ async fn a_partition_is_an_outage_and_an_open_write_is_unknown() {
         gateway.ready().await;
     }
     all_serve(&gateways, &[("a", "z"), ("open", "2")]).await;
+}
+
+/// Clusters before nats-server 2.9.21 do not keep two writes apart that name the same entry of a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_writes_over_the_same_revision_one_is_refused() {
+    let Some(servers) = Servers::three() else {
+        return;
+    };
+    let gateways = Gateway::three(&servers.url("raced")).await;
+    let [one, two, _] = &gateways;
+    let mut last = one.put("a", "0").await.unwrap().revision;
+    for _ in 0..50 {
+        for gateway in [one, two] {
+            let shows = |contents: &wampgate::store::Contents| contents.revision >= last;
+            gateway.shows("the last", shows).await;
+        }
+        let over = |text| write("a", Some(text), Expect::Revision(last));
+        let results = tokio::join!(one.store.write(over("x")), two.store.write(over("y")));
+        last = match results {
+            (Ok(record), Err(WriteError::Conflict { .. }))
+            | (Err(WriteError::Conflict { .. }), Ok(record)) => record.revision,
+            results => panic!("{results:?}"),
+        };
+    }
 }

@@ -108,7 +108,7 @@ pub(super) fn time_ms(text: &str) -> Option<u64> {
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {
-        (year - 1, month + 9)
+        (year.checked_sub(1)?, month + 9)
     };
     let leap_days = year / 4 - year / 100 + year / 400;
     let days = (year * 365 + leap_days + (153 * month + 2) / 5 + day).checked_sub(719_469)?;
@@ -132,7 +132,13 @@ mod tests {
             time_ms("2026-11-21T16:57:22.123456789Z"),
             Some(1_795_280_242_123)
         );
-        for wrong in ["", "0001-01-01T00:00:00Z", "yesterday", "2026-11-21"] {
+        for wrong in [
+            "",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "yesterday",
+            "2026-11-21",
+        ] {
             assert_eq!(time_ms(wrong), None, "{wrong}");
         }
     }

@@ -88,6 +88,19 @@ pub(super) struct Entry {
     pub(super) time_ms: u64,
 }
 
+/// What the newest entries have to be, that one is written after. 0: there is none.
+///
+/// Of one key alone it is not enough: clusters before nats-server 2.9.21 compare that only before
+/// they agree on the order, and take two writes that come at once (nats-io/nats-server#4320). The
+/// number of the whole stream is compared by every server when the write's turn comes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct After {
+    /// The newest of the key.
+    pub(super) key: u64,
+    /// The newest of all keys; none where it does not matter.
+    pub(super) all: Option<u64>,
+}
+
 impl Bucket {
     pub(super) fn new(link: Arc<Link>, name: String) -> Self {
         Self { link, name }
@@ -276,8 +289,8 @@ impl Bucket {
         }))
     }
 
-    /// Writes an entry if the newest of its key is `expected` (0: there is none), and returns its
-    /// number; none if another one is there.
+    /// Writes an entry if what it is to be written `after` is the newest, and returns its number;
+    /// none if something else is.
     ///
     /// # Errors
     ///
@@ -287,11 +300,14 @@ impl Bucket {
         key: &str,
         payload: Vec<u8>,
         is_deletion: bool,
-        expected: u64,
+        after: After,
     ) -> Result<Option<u64>, Trouble> {
         let mut headers = HeaderMap::new();
-        let expected = expected.to_string();
-        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.as_str());
+        let newest = after.key.to_string();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", newest.as_str());
+        if let Some(newest) = after.all {
+            headers.insert("Nats-Expected-Last-Sequence", newest.to_string());
+        }
         if is_deletion {
             headers.insert(OPERATION, "DEL");
         }

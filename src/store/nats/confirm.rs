@@ -5,21 +5,26 @@
 //! see a store that they do not know, not a part of one that they would follow. Two who confirm at
 //! once both begin by writing `meta` over the same entry, which only one of them can.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::{TryStreamExt, stream};
 use tokio::time::timeout;
 
-use super::bucket::{Bucket, Entry};
+use super::bucket::{After, Bucket, Entry};
 use super::keeper::{CLAIM, Keeper};
 use super::known::{Found, read};
 use super::link::Trouble;
-use super::meta::{Identity, Meta};
+use super::meta::{Identity, Meta, MetaError};
 use super::names;
 use crate::store::{Confirm, Expect, Key, Record, State, Write, WriteError};
 
 /// Longest wait for all of it, however many documents there are.
-pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How many documents are written at a time.
+const AT_ONCE: usize = 16;
 
 /// How often a document is written anew, where another gateway writes it too.
 const TRIES: usize = 5;
@@ -31,6 +36,9 @@ struct Present {
     claim: Option<String>,
     /// Its number; 0 where there is none.
     sequence: u64,
+    /// The number of the newest entry of all, which it is written after; none where that does not
+    /// matter any more.
+    newest: Option<u64>,
 }
 
 impl Keeper {
@@ -84,6 +92,8 @@ impl Keeper {
                 author: author.to_owned(),
             };
             present.write(bucket, &claim).await?;
+            // The documents come between it and what ends it.
+            present.newest = None;
             let written = self.write_contents(bucket, &found, author).await;
             written.map_err(|trouble| incomplete(&trouble.to_string()))?;
         }
@@ -133,22 +143,20 @@ impl Keeper {
             .iter()
             .filter_map(|entry| Some((names::key(&entry.key)?, entry)))
             .collect();
+        let mut writes = Vec::new();
         for (key, record) in &*contents.records {
             let entry = there.remove(key);
             let is_same = entry.is_some_and(|entry| {
                 read(entry, key, record.revision).is_ok_and(|there| there == *record)
             });
             if !is_same {
-                write_over(bucket, record, entry).await?;
+                writes.push((Cow::Borrowed(record), entry));
             }
-        }
-        there.retain(|_, entry| !entry.is_deletion);
-        if there.is_empty() {
-            return Ok(());
         }
         // The server's clock, as of the claim: this gateway's is not asked.
         let time_ms = bucket.newest(names::META).await?;
         let time_ms = time_ms.map_or(0, |entry| entry.time_ms);
+        there.retain(|_, entry| !entry.is_deletion);
         for (key, entry) in there {
             let deletion = Write {
                 key,
@@ -157,9 +165,14 @@ impl Keeper {
                 author: author.to_owned(),
                 time_ms,
             };
-            write_over(bucket, &Record::of(deletion, 0), Some(entry)).await?;
+            writes.push((Cow::Owned(Record::of(deletion, 0)), Some(entry)));
         }
-        Ok(())
+        let writes = writes.into_iter().map(Ok);
+        let done = stream::iter(writes)
+            .try_for_each_concurrent(AT_ONCE, async |(record, entry)| {
+                write_over(bucket, &record, entry).await
+            });
+        done.await
     }
 }
 
@@ -172,7 +185,11 @@ async fn write_over(
     let name = names::name(&record.key);
     let mut expected = found.map_or(0, |entry| entry.sequence);
     for _ in 0..TRIES {
-        let written = bucket.append(&name, record.encode(), record.text.is_none(), expected);
+        let after = After {
+            key: expected,
+            all: None,
+        };
+        let written = bucket.append(&name, record.encode(), record.text.is_none(), after);
         if written.await?.is_some() {
             return Ok(());
         }
@@ -195,33 +212,42 @@ impl Present {
     ///
     /// [`WriteError::Unavailable`] for an entry that a later version wrote.
     fn of(found: &Found) -> Result<Self, WriteError> {
-        // Also one that deletes it: its number is what is compared.
+        let newest = Some(found.newest);
         let mut entries = found.entries.iter();
         let Some(entry) = entries.find(|entry| entry.key == names::META) else {
-            return Ok(Self::default());
-        };
-        let sequence = entry.sequence;
-        if entry.is_deletion {
             return Ok(Self {
-                sequence,
+                newest,
                 ..Self::default()
             });
-        }
+        };
+        let sequence = entry.sequence;
         match Meta::decode(&entry.payload) {
-            Ok(meta) => Ok(Self {
+            Ok(meta) if !entry.is_deletion => Ok(Self {
                 identity: meta.identity,
                 claim: meta.claim,
                 sequence,
+                newest,
             }),
-            Err(reason) => Err(WriteError::Unavailable(format!(
-                "the entry `meta` of the bucket cannot be read: {reason}"
+            Err(MetaError::Newer(format)) => Err(WriteError::Unavailable(format!(
+                "the entry `meta` of the bucket cannot be read: {}",
+                MetaError::Newer(format)
             ))),
+            // It tells nothing, but its number is what is compared.
+            Ok(_) | Err(MetaError::Garbled(_)) => Ok(Self {
+                sequence,
+                newest,
+                ..Self::default()
+            }),
         }
     }
 
     /// Writes the entry in place of the one that was there.
     async fn write(&mut self, bucket: &Bucket, meta: &Meta) -> Result<(), WriteError> {
-        let written = bucket.append(names::META, meta.encode(), false, self.sequence);
+        let after = After {
+            key: self.sequence,
+            all: self.newest,
+        };
+        let written = bucket.append(names::META, meta.encode(), false, after);
         match written.await {
             Ok(Some(sequence)) => {
                 self.sequence = sequence;

@@ -19,10 +19,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
-use super::bucket::{About, Bucket, Make};
+use super::bucket::{About, After, Bucket, Make};
 use super::known::{Found, Known, Verdict, read};
 use super::link::{Link, Trouble};
 use super::meta::{Identity, Meta};
+use super::saving::Saver;
 use super::snapshot::Snapshot;
 use super::{Shared, names};
 use crate::store::{Confirm, REVISIONS, State, WriteError};
@@ -39,8 +40,8 @@ const GRACE: Duration = Duration::from_secs(4);
 const DOUBT: (Duration, u32) = (Duration::from_secs(3), 3);
 
 /// For how long a gateway that has begun to write its contents is waited for. Longer than the
-/// [deadline](super::confirm) of doing it.
-pub(super) const CLAIM: Duration = Duration::from_secs(60);
+/// [deadline](super::confirm) of doing it, and what is under way then.
+pub(super) const CLAIM: Duration = Duration::from_secs(30);
 
 /// The shortest and the longest wait until all servers are tried again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -51,7 +52,7 @@ pub(super) type Command = (Confirm, String, oneshot::Sender<Result<(), WriteErro
 /// See the module.
 pub(super) struct Keeper {
     pub(super) shared: Arc<Shared>,
-    snapshot: Arc<Snapshot>,
+    saver: Saver,
     commands: mpsc::Receiver<Command>,
     /// The stream that is followed; none where it has to be listed and compared first.
     followed: Option<Followed>,
@@ -91,7 +92,7 @@ impl Keeper {
     ) -> Self {
         Self {
             shared,
-            snapshot,
+            saver: Saver::new(snapshot),
             commands,
             followed: None,
             heard: Instant::now(),
@@ -116,6 +117,7 @@ impl Keeper {
                     self.shared.link.send_replace(Some(link.clone()));
                     let reason = self.serve(link).await;
                     self.shared.link.send_replace(None);
+                    self.shared.compared.send_replace(None);
                     self.followed = None;
                     tracing::info!("NATS: {reason}; trying the next server");
                 }
@@ -182,8 +184,17 @@ impl Keeper {
         }
         // Also where the look has found another stream than the one that was followed.
         if self.followed.is_none() {
+            self.shared.compared.send_replace(None);
             self.list(bucket).await?;
         }
+        self.shared.compared.send_if_modified(|compared| {
+            let is_new = self.followed.is_some() && compared.is_none();
+            if is_new {
+                *compared = Some(bucket.clone());
+            }
+            is_new
+        });
+        self.saver.go_on().await;
         Ok(())
     }
 
@@ -353,9 +364,12 @@ impl Keeper {
         };
         // Also one that deletes it, or claims it and is old.
         let before = found.entries.iter().find(|entry| entry.key == names::META);
-        let expected = before.map_or(0, |entry| entry.sequence);
+        let after = After {
+            key: before.map_or(0, |entry| entry.sequence),
+            all: Some(found.newest),
+        };
         bucket
-            .append(names::META, meta.encode(), false, expected)
+            .append(names::META, meta.encode(), false, after)
             .await?;
         self.shared.nudge.notify_one();
         Ok(())
@@ -372,16 +386,8 @@ impl Keeper {
     }
 
     /// Keeps what is known now: in the snapshot, then for all who look.
-    async fn keep(&self, known: Known) {
-        let snapshot = self.snapshot.clone();
-        let copy = known.clone();
-        let saved = tokio::task::spawn_blocking(move || snapshot.save(&copy)).await;
-        match saved {
-            Ok(Ok(())) => {}
-            // It serves on; after a restart it is the store that has to be there.
-            Ok(Err(error)) => tracing::error!("the snapshot cannot be written: {error}"),
-            Err(error) => tracing::error!("the snapshot cannot be written: {error}"),
-        }
+    async fn keep(&mut self, known: Known) {
+        self.saver.save(known.clone()).await;
         let contents = known.contents.clone();
         *self.shared.known() = known;
         self.shared.contents.send_if_modified(|present| {

@@ -279,7 +279,7 @@ impl Known {
 
 /// Returns what bytes are told by.
 pub(super) fn fingerprint(payload: &[u8]) -> String {
-    record::hash(&String::from_utf8_lossy(payload))
+    record::hash(payload)
 }
 
 /// Reads the record of a document from an entry.

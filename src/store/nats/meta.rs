@@ -9,6 +9,7 @@
 //! it for the one that it knows. A confirmation founds a new store that names those it replaces;
 //! whoever knows one of these follows.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -21,6 +22,9 @@ const MAX_REPLACED: usize = 64;
 /// By how much revisions jump where a store replaces another: more than some gateway may have seen
 /// that the confirming one has not.
 const MARGIN: u64 = 1000;
+
+/// The largest base that is believed: no store comes to it, and revisions are sums with it.
+const MAX_BASE: u64 = 1 << 53;
 
 /// Which store somebody knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,20 +49,39 @@ pub(super) struct Meta {
     pub(super) author: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
+/// Why bytes are no such entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum MetaError {
+    /// A later version of the program wrote it.
+    #[error("format {0}, of a later version of wampgate")]
+    Newer(u64),
+    /// No version did.
+    #[error("{0}")]
+    Garbled(String),
+}
+
+#[derive(Serialize)]
+struct Stored<'m> {
     format: u64,
     #[serde(flatten)]
-    identity: Option<Identity>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    claim: Option<String>,
-    #[serde(default)]
-    author: String,
+    identity: Option<&'m Identity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<&'m str>,
+    author: &'m str,
 }
 
 #[derive(Deserialize)]
 struct Versioned {
     format: u64,
+}
+
+/// What is beside the identity.
+#[derive(Deserialize)]
+struct Beside {
+    store: Option<IgnoredAny>,
+    claim: Option<String>,
+    #[serde(default)]
+    author: String,
 }
 
 impl Identity {
@@ -87,9 +110,9 @@ impl Meta {
     pub(super) fn encode(&self) -> Vec<u8> {
         let stored = Stored {
             format: FORMAT,
-            identity: self.identity.clone(),
-            claim: self.claim.clone(),
-            author: self.author.clone(),
+            identity: self.identity.as_ref(),
+            claim: self.claim.as_deref(),
+            author: &self.author,
         };
         serde_json::to_vec(&stored).expect("texts and numbers are JSON")
     }
@@ -98,18 +121,26 @@ impl Meta {
     ///
     /// # Errors
     ///
-    /// What is wrong with them.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let wrong = |error: serde_json::Error| error.to_string();
+    /// See [`MetaError`].
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, MetaError> {
+        let wrong = |error: serde_json::Error| MetaError::Garbled(error.to_string());
         let Versioned { format } = serde_json::from_slice(bytes).map_err(wrong)?;
         if format > FORMAT {
-            return Err(format!("format {format}, of a later version of wampgate"));
+            return Err(MetaError::Newer(format));
         }
-        let stored: Stored = serde_json::from_slice(bytes).map_err(wrong)?;
+        let beside: Beside = serde_json::from_slice(bytes).map_err(wrong)?;
+        // Not flattened: what is no identity would be none, and the bucket be founded anew.
+        let identity: Option<Identity> = match beside.store {
+            Some(IgnoredAny) => Some(serde_json::from_slice(bytes).map_err(wrong)?),
+            None => None,
+        };
+        if identity.as_ref().is_some_and(|it| it.base > MAX_BASE) {
+            return Err(MetaError::Garbled("no store has such a `base`".to_owned()));
+        }
         Ok(Self {
-            identity: stored.identity,
-            claim: stored.claim,
-            author: stored.author,
+            identity,
+            claim: beside.claim,
+            author: beside.author,
         })
     }
 }
@@ -130,9 +161,19 @@ mod tests {
             };
             assert_eq!(Meta::decode(&meta.encode()).as_ref(), Ok(&meta));
         }
-        assert!(Meta::decode(b"{}").is_err());
-        let newer = Meta::decode(br#"{"format":2}"#).unwrap_err();
-        assert!(newer.contains("later version"), "{newer}");
+        let newer = Meta::decode(br#"{"format":2,"store":1}"#);
+        assert_eq!(newer, Err(MetaError::Newer(2)));
+        for garbled in [
+            "",
+            "{}",
+            r#"{"format":1,"store":"x"}"#,
+            r#"{"format":1,"store":"x","base":-1,"replaces":[]}"#,
+            r#"{"format":1,"store":"x","base":18446744073709551615,"replaces":[]}"#,
+            r#"{"format":1,"claim":1}"#,
+        ] {
+            let found = Meta::decode(garbled.as_bytes());
+            assert!(matches!(found, Err(MetaError::Garbled(_))), "{found:?}");
+        }
     }
 
     #[test]

@@ -46,10 +46,32 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Opens the file in a folder, or makes both; returns what it holds.
     ///
+    /// A file that is damaged is moved aside, with an error in the log, and a new one is made: it is
+    /// a copy, and no reason for a gateway not to start.
+    ///
     /// # Errors
     ///
     /// See [`OpenError`].
     pub(super) async fn open(folder: &Path) -> Result<(Self, Known), OpenError> {
+        let (path, reason) = match Self::open_file(folder).await {
+            Err(OpenError::Damaged { path, reason }) => (path, reason),
+            opened => return opened,
+        };
+        let aside = path.with_added_extension("damaged");
+        tracing::error!(
+            store.file = %path.display(),
+            "the snapshot {} is damaged, and is moved to {}; nothing of it is served, and whether the \
+             store has lost something cannot be told until it has been seen: {reason}",
+            path.display(),
+            aside.display()
+        );
+        tokio::fs::rename(&path, &aside)
+            .await
+            .map_err(|source| OpenError::Io { path, source })?;
+        Self::open_file(folder).await
+    }
+
+    async fn open_file(folder: &Path) -> Result<(Self, Known), OpenError> {
         let folder = folder.to_owned();
         let path = folder.join(FILE);
         let named = path.clone();
@@ -98,6 +120,12 @@ impl Snapshot {
                 "the snapshot does not close, and is checked at the next start: {error}"
             );
         }
+    }
+
+    /// Holds the file as a disk does that hangs.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Drop + '_ {
+        self.file()
     }
 
     fn file(&self) -> MutexGuard<'_, Option<(Database, Known)>> {
@@ -248,6 +276,40 @@ mod tests {
         snapshot.save(&next).unwrap();
         let second = Snapshot::open(folder.path()).await;
         assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
+        snapshot.close();
+        assert_eq!(Snapshot::open(folder.path()).await.unwrap().1, next);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_moved_aside_and_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let identity = Some(Identity::found([]));
+        let next = Known {
+            identity,
+            ..Known::default()
+        };
+        // No file of redb, twice; and one whose contents are none of ours.
+        for _ in 0..2 {
+            std::fs::write(&path, "not a snapshot").unwrap();
+            let (snapshot, known) = Snapshot::open(folder.path()).await.unwrap();
+            assert_eq!(known, Known::default());
+            let aside = folder.path().join("snapshot.redb.damaged");
+            assert_eq!(std::fs::read(aside).unwrap(), b"not a snapshot");
+            snapshot.save(&next).unwrap();
+            snapshot.close();
+        }
+        let database = file::open(&path, FORMAT).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let mut identity = transaction.open_table(IDENTITY).unwrap();
+            identity.insert((), b"{}".as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        drop(database);
+        let (snapshot, known) = Snapshot::open(folder.path()).await.unwrap();
+        assert_eq!(known, Known::default());
+        snapshot.save(&next).unwrap();
         snapshot.close();
         assert_eq!(Snapshot::open(folder.path()).await.unwrap().1, next);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::bucket::Bucket;
+use super::bucket::After;
 use super::keeper::history;
 use super::known::{Known, fingerprint};
 use super::link::Trouble;
@@ -43,7 +43,7 @@ enum Outcome {
 impl Shared {
     /// Writes, or says why not: see [`Store::write`](crate::store::Store::write).
     pub(super) async fn write(&self, write: Write) -> Result<Record, WriteError> {
-        write.key.check_id()?;
+        write.check_id()?;
         let name = names::name(&write.key);
         let deadline = Instant::now() + WRITE;
         let mut record = Record::of(write.clone(), 0);
@@ -64,16 +64,25 @@ impl Shared {
                 });
             }
             let is_deletion = write.text.is_none();
-            let written = bucket.append(&name, payload.clone(), is_deletion, expected);
+            let after = After {
+                key: expected,
+                all: Some(seen - base),
+            };
+            let written = bucket.append(&name, payload.clone(), is_deletion, after);
             let sequence = match written.await {
                 Ok(Some(sequence)) => sequence,
-                // Somebody else was faster: compared again with what is there then.
+                // Somebody else was faster, with this document or another: compared again with what
+                // is there then.
                 Ok(None) => {
                     let is_newer = |known: &Known| known.contents.revision > seen;
-                    if self.until(deadline, is_newer).await {
-                        continue;
+                    if !self.until(deadline, is_newer).await {
+                        return Err(unavailable(&self.state.borrow()));
                     }
-                    return Err(unavailable(&self.state.borrow()));
+                    if Instant::now() >= deadline {
+                        let reason = "others are faster again and again";
+                        return Err(WriteError::Unavailable(reason.to_owned()));
+                    }
+                    continue;
                 }
                 Err(Trouble::Silent(reason)) => {
                     let open = Open {
@@ -102,6 +111,11 @@ impl Shared {
                 Err(Trouble::Garbled(reason)) => return Err(WriteError::Unknown(reason)),
             };
             record.revision = base + sequence;
+            // Numbers only grow: this is another stream than the one that was followed.
+            if record.revision <= seen {
+                let reason = "the bucket was made anew, and took the write before that was noticed";
+                return Err(WriteError::Unknown(reason.to_owned()));
+            }
             // It is done; that the keeper does not see it yet is no failure of the write.
             let is_shown = |known: &Known| known.contents.revision >= record.revision;
             self.until(Instant::now() + SETTLE, is_shown).await;
@@ -118,12 +132,10 @@ impl Shared {
         if !self.until(open.deadline, is_replaced).await {
             return Outcome::Unknown;
         }
-        let link = self.link.borrow().clone();
-        let Some(link) = link else {
+        let Ok(bucket) = self.bucket(open.deadline).await else {
             return Outcome::Unknown;
         };
         // It may also be done, and replaced by another since.
-        let bucket = Bucket::new(link, self.address.bucket.clone());
         let Ok(entries) = history(&bucket, open.name).await else {
             return Outcome::Unknown;
         };
