@@ -51,12 +51,14 @@ mod older;
 mod presence;
 mod reload;
 mod sessions;
+mod settings;
 
 pub use administration::AdminPlan;
 pub use embedded::{EmbeddedError, embedded_realms};
 pub use files::Files;
 pub use findings::tell;
-pub use reload::{Environment, Reloads, Settings};
+pub use reload::Reloads;
+pub use settings::{Environment, Settings};
 
 /// What a gateway is made of.
 #[derive(Debug)]

@@ -131,19 +131,21 @@ pub struct Write {
     pub time_ms: u64,
 }
 
-impl Write {
-    /// Looks whether the document has an id, and not too long a one.
+impl Key {
+    /// Looks whether there is an id, and not too long a one.
     ///
     /// # Errors
     ///
     /// [`WriteError::Id`].
     pub fn check_id(&self) -> Result<(), WriteError> {
-        match self.key.id.len() {
+        match self.id.len() {
             1..=MAX_ID_BYTES => Ok(()),
             bytes => Err(WriteError::Id { bytes }),
         }
     }
+}
 
+impl Write {
     /// Looks at what the write expects, given the present revision; none where there is no such
     /// document.
     ///

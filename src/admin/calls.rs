@@ -91,7 +91,12 @@ pub(super) async fn call(exchange: Exchange) -> Answer {
         Some(_) => Err(invalid(&format!("/{key}"), "a map is expected")),
     };
     let payload = Payload::new(args, map("kwargs")?);
-    let pool = pool(&exchange, text("realm_uri"))?;
+    let realm = match body.get("realm_uri") {
+        None | Some(Value::Null) => None,
+        Some(Value::Text(realm)) => Some(realm.as_str()),
+        Some(_) => return Err(invalid("/realm_uri", "a text is expected")),
+    };
+    let pool = pool(&exchange, realm)?;
     exchange.trail.about(procedure.as_str());
     let call = Call {
         options: map("options")?,

@@ -39,6 +39,9 @@ pub(super) struct Change {
     pub(super) key: Key,
     /// The new text; none deletes the document.
     pub(super) text: Option<Arc<str>>,
+    /// What the client wrote, where `text` has secrets that were kept besides: findings are about
+    /// this one.
+    pub(super) uploaded: Option<Arc<str>>,
     pub(super) condition: Condition,
 }
 
@@ -199,15 +202,21 @@ impl Change {
         if self.text.is_none() && present.is_none() {
             return Err(documents::missing(self.key.kind));
         }
-        let (served, key, text) = (before.clone(), self.key.clone(), self.text.clone());
-        let compiled = tokio::task::spawn_blocking(move || served.with(&key, text));
-        let after = compiled.await.map_err(|error| {
-            tracing::error!(%error, "a document could not be looked at");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
-        })?;
+        if self.text.is_some() {
+            let checked = self.key.check_id();
+            checked.map_err(|error| unwritten(exchange, error))?;
+        }
+        let after = self.compiled(&before, &self.text).await?;
         let entry = match &self.text {
             None => None,
-            Some(_) => Some(self.accepted(&after)?),
+            Some(_) => {
+                let mut entry = self.written(&after)?;
+                if self.uploaded.is_some() && !entry.findings.is_empty() {
+                    let plain = self.compiled(&before, &self.uploaded).await?;
+                    place(&mut entry.findings, &self.written(&plain)?.findings);
+                }
+                Some(accepted(self.key.kind, entry)?)
+            }
         };
         self.check_others(&before, &after)?;
         Ok(Planned {
@@ -219,16 +228,27 @@ impl Change {
         })
     }
 
-    /// Returns the document as it would be.
-    fn accepted(&self, after: &Installed) -> Result<Entry, Problem> {
+    /// Compiles what would be served with `text`.
+    async fn compiled(
+        &self,
+        before: &Arc<Installed>,
+        text: &Option<Arc<str>>,
+    ) -> Result<Installed, Problem> {
+        let (served, key, text) = (before.clone(), self.key.clone(), text.clone());
+        let compiled = tokio::task::spawn_blocking(move || served.with(&key, text));
+        compiled.await.map_err(|error| {
+            tracing::error!(%error, "a document could not be looked at");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+        })
+    }
+
+    /// Returns the document as it would be, active or not.
+    fn written(&self, after: &Installed) -> Result<Entry, Problem> {
         // It is the newest write; its id may be unreadable.
         let newest = |entry: &&Entry| documents::revision(entry) == Some(after.store_revision);
         let entry = after.entries(self.key.kind).iter().find(newest);
-        match entry {
-            Some(entry) if entry.state == State::Active => Ok(entry.clone()),
-            Some(entry) => Err(refused(self.key.kind, &entry.findings)),
-            None => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR)),
-        }
+        let entry = entry.cloned();
+        entry.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
     /// A change must not take what others need.
@@ -260,6 +280,30 @@ impl Change {
             .code("wampgate.error.in_use")
             .detail(detail)
             .errors(errors.into_iter().map(|it| Finding::of(it).to_value())))
+    }
+}
+
+/// Returns the document if it would be served.
+fn accepted(kind: Kind, entry: Entry) -> Result<Entry, Problem> {
+    match entry.state {
+        State::Active => Ok(entry),
+        State::Rejected => Err(refused(kind, &entry.findings)),
+    }
+}
+
+/// Gives findings the places that the same ones have in the text that the client knows.
+fn place(findings: &mut [Diagnostic], known: &[Diagnostic]) {
+    for finding in findings {
+        let same = known.iter().find(|known| {
+            known.code == finding.code
+                && known.message == finding.message
+                && known.location.pointer == finding.location.pointer
+        });
+        match same {
+            Some(same) => finding.location = same.location.clone(),
+            // It is about what was kept: the pointer says what that is.
+            None => (finding.location.line, finding.location.column) = (0, 0),
+        }
     }
 }
 

@@ -15,7 +15,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::RawPathParams;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, StatusCode, Uri};
@@ -251,6 +254,13 @@ impl Exchange {
                 .detail(format!("The body may be {}.", TYPES.join(" or ")))
                 .accepts(&self.parts.method, &TYPES));
         }
+        let coding = self.headers().get(CONTENT_ENCODING);
+        if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            // RFC 9110, "Content-Encoding"; the answer says which there are, as "Accept-Encoding" has it.
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+                .detail("The body is taken as it is, not compressed.")
+                .header(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+        }
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         let body = { body }.take().unwrap_or_default();
         let read = body::read(body, BODY).await;
@@ -317,7 +327,7 @@ pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Problem {
 }
 
 /// Reads the query. A parameter that the path does not have is an error: a misspelt `dry_run` must
-/// not change anything.
+/// not change anything. Nor must one that is on and off at once.
 fn query(
     query: &str,
     known: &'static [&'static str],
@@ -333,6 +343,10 @@ fn query(
         let Ok(value) = percent_decode_str(&value).decode_utf8() else {
             return Err(bad_request("The query is not UTF-8 once decoded."));
         };
+        if found.iter().any(|(before, _)| before == name) {
+            let detail = format!("`{name}` is there twice: which one counts?");
+            return Err(bad_request(detail));
+        }
         found.push((*name, value.into_owned()));
     }
     Ok(found)

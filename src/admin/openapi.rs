@@ -77,6 +77,11 @@ impl Modify for Common {
         components.add_security_scheme(SCHEME, scheme);
         for (path, item) in &mut openapi.paths.paths {
             for operation in operations(item) {
+                // Named after the functions, of which several resources have the same.
+                let tag = operation.tags.as_ref().and_then(|tags| tags.first());
+                if let (Some(tag), Some(id)) = (tag, &operation.operation_id) {
+                    operation.operation_id = Some(format!("{tag}_{id}"));
+                }
                 if !guard::is_open(path) {
                     let none: [&str; 0] = [];
                     let requirement = SecurityRequirement::new(SCHEME, none);

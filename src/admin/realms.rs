@@ -118,6 +118,7 @@ pub(super) async fn delete(exchange: Exchange) -> Answer {
     let change = Change {
         key: key(exchange.param("uri")),
         text: None,
+        uploaded: None,
         condition: Condition::of(exchange.headers())?,
     };
     change.run(&exchange, change::answer).await
@@ -175,15 +176,18 @@ fn key(uri: &str) -> Key {
 async fn of_body(exchange: &Exchange) -> Result<Change, Problem> {
     let text = exchange.text().await?;
     let key = key(&specs::id_of(&text, Kind::Realm)?);
+    let text: Arc<str> = Arc::from(text);
+    let with_secrets = with_secrets(exchange, &key, &text);
     Ok(Change {
-        text: Some(with_secrets(exchange, &key, text)),
+        uploaded: with_secrets.is_some().then(|| text.clone()),
+        text: Some(with_secrets.unwrap_or(text)),
         key,
         condition: Condition::of(exchange.headers())?,
     })
 }
 
-/// Puts in what the text leaves out and the stored one has. Otherwise the text stays as it is.
-fn with_secrets(exchange: &Exchange, key: &Key, text: String) -> Arc<str> {
+/// Returns the text with what it leaves out and the stored one has; none where that is nothing.
+fn with_secrets(exchange: &Exchange, key: &Key, text: &str) -> Option<Arc<str>> {
     let contents = exchange.admin.store.contents().borrow().clone();
     let stored = contents.records.get(key).and_then(|it| it.text.clone());
     let stored = stored.and_then(|text| from_json(text.as_bytes()).ok());
@@ -191,7 +195,7 @@ fn with_secrets(exchange: &Exchange, key: &Key, text: String) -> Arc<str> {
         (from_json(text.as_bytes()), stored)
         && secrets::keep(&mut realm, &stored)
     {
-        return Arc::from(documents::pretty(&realm));
+        return Some(Arc::from(documents::pretty(&realm)));
     }
-    Arc::from(text)
+    None
 }

@@ -29,6 +29,7 @@ pub(super) async fn restore(exchange: &Exchange, key: Key) -> Answer {
     let change = Change {
         key,
         text: Some(record.text.ok_or_else(no_text)?),
+        uploaded: None,
         condition: Condition::of(exchange.headers())?,
     };
     change.run(exchange, change::answer).await

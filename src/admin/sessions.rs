@@ -182,6 +182,13 @@ fn milliseconds(duration: Duration) -> u64 {
 fn with_causes(error: &crate::wamp::error::SessionError) -> String {
     let first: &dyn std::error::Error = error;
     let causes = std::iter::successors(Some(first), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
+    let mut told = String::new();
+    for text in causes.map(ToString::to_string) {
+        // Some errors say in their own words what they came from.
+        if !told.ends_with(&text) {
+            told.push_str(if told.is_empty() { "" } else { ": " });
+            told.push_str(&text);
+        }
+    }
+    told
 }

@@ -133,6 +133,7 @@ pub(super) async fn delete(exchange: Exchange) -> Answer {
     let change = Change {
         key: key(exchange.param("id")),
         text: None,
+        uploaded: None,
         condition: Condition::of(exchange.headers())?,
     };
     change.run(&exchange, change::answer).await
@@ -209,6 +210,7 @@ async fn of_body(exchange: &Exchange) -> Result<Change, Problem> {
     Ok(Change {
         key: key(&id),
         text: Some(Arc::from(text)),
+        uploaded: None,
         condition: Condition::of(exchange.headers())?,
     })
 }

@@ -1,5 +1,6 @@
 //! The admin API as a part of the program: its listener, its token, and what it acts on.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,17 @@ pub(super) struct Bound {
 impl Bound {
     pub(super) async fn new(mut plan: AdminPlan) -> Result<Self, BindError> {
         let config = std::mem::take(&mut plan.listener);
+        let address = config.listen.join(", ");
         let listener = Listener::bind(config).await?;
+        let mut bound = listener.local_addrs().iter();
+        // A name was believed for what it is; what it stands for is known only now.
+        if !plan.allow_remote && !bound.all(|bound| bound.ip().to_canonical().is_loopback()) {
+            let cause = io::Error::other(
+                "it stands for an address beyond loopback, and the admin API is for this machine \
+                 only; `admin.allow_remote = true` changes that",
+            );
+            return Err(BindError::Other { address, cause });
+        }
         Ok(Self { listener, plan })
     }
 
@@ -106,4 +117,30 @@ impl Bound {
 /// Returns the address of the admin API, if it is served.
 pub(super) fn address(serving: Option<&Serving>) -> Option<SocketAddr> {
     serving?.local_addrs().first().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_turns_out_to_be_beyond_loopback_is_given_up() {
+        let bind = async |address: &str, allow_remote| {
+            let plan = AdminPlan {
+                listener: listener::Config {
+                    listen: vec![address.to_owned()],
+                    ..listener::Config::default()
+                },
+                token: Token::generate().unwrap(),
+                allow_remote,
+                allow_calls: false,
+            };
+            Bound::new(plan).await
+        };
+        let refused = bind("0.0.0.0:0", false).await.unwrap_err();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains("admin.allow_remote"), "{refused}: {cause}");
+        assert!(bind("0.0.0.0:0", true).await.is_ok());
+        assert!(bind("127.0.0.1:0", false).await.is_ok());
+    }
 }

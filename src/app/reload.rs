@@ -11,7 +11,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,13 +23,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::clock::now_ms;
 use super::embedded::{Embedded, EmbeddedError};
-use super::files::{Files, Watch};
+use super::files::Watch;
 use super::findings::Told;
 use super::older::Older;
 use super::presence::Presence;
 use super::sessions::{FIRST_SESSION, Sessions};
+use super::settings::{Environment, Settings};
 use crate::catalog::installed::{Installed, Sources};
-use crate::config::{Config, Router};
+use crate::config::Router;
 use crate::gateway::Gateway;
 use crate::gateway::table::RouteTable;
 use crate::realm::Realm;
@@ -39,56 +39,6 @@ use crate::telemetry;
 use crate::telemetry::lifecycle::Lifecycle;
 use crate::uri::Uri;
 use crate::wamp::config::RouterConfig;
-
-/// Gives the values of `${NAME}` in files.
-#[derive(Clone)]
-pub struct Environment(Arc<Lookup>);
-
-type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
-
-impl Environment {
-    /// An environment that `lookup` knows.
-    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(lookup))
-    }
-}
-
-/// One without any variable.
-impl Default for Environment {
-    fn default() -> Self {
-        Self::new(|_| None)
-    }
-}
-
-/// Does not show the variables: they hold secrets.
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Environment")
-    }
-}
-
-/// What a reload goes by that is not a text of a spec or realm, and can change while the gateway
-/// runs.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where files come from.
-    pub files: Files,
-    /// What realms use that have no router of their own.
-    pub router: Router,
-}
-
-impl Settings {
-    /// Takes from a configuration what is about this.
-    pub fn new(config: &Config) -> Self {
-        Self {
-            files: Files::Folders {
-                specs: config.specs_dir.clone(),
-                realms: config.realms_dir.clone(),
-            },
-            router: config.router.clone(),
-        }
-    }
-}
 
 /// Asks for reloads. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -337,7 +287,7 @@ impl Reloader {
         let before = previous.clone();
         let compiling = spawn_blocking(move || {
             let previous = (before.number > 0).then_some(&*before);
-            Installed::compile(sources, previous, &*environment.0)
+            Installed::compile(sources, previous, environment.lookup())
         });
         match compiling.await {
             Ok(installed) => Arc::new(installed),

@@ -6,7 +6,6 @@
 use http::{Method, StatusCode};
 
 use crate::gateway::answer::AnswerError;
-
 use crate::gateway::codec::{DecodeError, EncodeError};
 use crate::gateway::context::BadQuery;
 use crate::gateway::target::BadPath;

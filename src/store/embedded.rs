@@ -189,7 +189,7 @@ impl Store for Embedded {
 
     fn write(&self, write: Write) -> BoxFuture<'_, Result<Record, WriteError>> {
         async move {
-            write.check_id()?;
+            write.key.check_id()?;
             check_text(write.text.as_deref().unwrap_or_default())?;
             match self.run(move |shared| shared.write(write)).await {
                 Ok(result) => result,

@@ -142,6 +142,23 @@ fn is_a(value: &Value, name: &str) -> bool {
 }
 
 #[test]
+fn each_operation_has_a_name_of_its_own() {
+    let described = Described::new();
+    let paths = described.at(&["paths"]).and_then(Value::as_map).unwrap();
+    let operations = paths
+        .values()
+        .filter_map(Value::as_map)
+        .flat_map(Map::values);
+    let ids = operations.map(|it| it.as_map().unwrap()["operationId"].to_string());
+    let mut ids: Vec<String> = ids.collect();
+    assert!(ids.contains(&"\"specs_list\"".to_owned()), "{ids:?}");
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "{ids:?}");
+}
+
+#[test]
 fn every_path_is_described_and_there_is_no_other() {
     let described = Described::new();
     let mut expected = BTreeSet::new();

@@ -147,6 +147,17 @@ async fn what_is_no_document_is_refused_before_it_is_read() {
         reply.status, 400,
         "a misspelt parameter must not change anything"
     );
+    let both = "/api_specs?dry_run=false&dry_run=true";
+    let reply = api.post(both, &spec("a", "com.file", "/a")).await;
+    assert_eq!(reply.status, 400, "which one counts?");
+    let packed = [JSON, ("content-encoding", "gzip")];
+    let reply = api
+        .ask_with(Method::POST, "/api_specs", &packed, b"\x1f\x8b".to_vec())
+        .await;
+    assert_eq!(
+        (reply.status, reply.header("accept-encoding")),
+        (415, "identity")
+    );
     let reply = api
         .post("/api_specs?dry_run=maybe", &spec("a", "com.file", "/a"))
         .await;
@@ -363,6 +374,9 @@ async fn a_dry_run_tells_what_would_change_and_changes_nothing() {
         .ask(Method::DELETE, "/realms/com.file?dry_run=true", &[])
         .await;
     assert_eq!((reply.status, &*reply.member("status")), (200, "409"));
+    let long = spec(&"x".repeat(600), "com.file", "/b");
+    let reply = api.post("/api_specs?dry_run=true", &long).await;
+    assert_eq!((reply.status, &*reply.member("status")), (200, "422"));
     assert_eq!(api.paths(), ["/a", "/filed"]);
 }
 
@@ -485,6 +499,28 @@ async fn a_realm_keeps_its_secrets_and_never_tells_them() {
         (reply.status, &*reply.member("description")),
         (200, "\"x\"")
     );
+}
+
+#[tokio::test]
+async fn findings_have_their_place_in_the_text_that_was_sent() {
+    let api = Api::new();
+    let realm = |secret: &str, more: &str| {
+        format!(
+            r#"{{"uri": "com.a",
+
+"router": {{"urls": ["ws://127.0.0.1:1/ws"], "auth": {{"method": "ticket", "authid": "me"{secret}}},
+      {more}"sessions": 1}}}}"#
+        )
+    };
+    let first = realm(r#", "secret": "hush""#, "");
+    assert_eq!(api.post("/realms", &first).await.status, 201);
+    // The secret is kept, in a text that has other lines.
+    let reply = api.post("/realms", &realm("", r#""sessionz": 1, "#)).await;
+    assert_eq!(
+        reply.errors(),
+        ["4:7 /router/sessionz D005 unknown key `sessionz`"]
+    );
+    assert_eq!(api.post("/realms", &realm("", "")).await.status, 200);
 }
 
 #[tokio::test]

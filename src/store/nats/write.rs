@@ -43,7 +43,7 @@ enum Outcome {
 impl Shared {
     /// Writes, or says why not: see [`Store::write`](crate::store::Store::write).
     pub(super) async fn write(&self, write: Write) -> Result<Record, WriteError> {
-        write.check_id()?;
+        write.key.check_id()?;
         let name = names::name(&write.key);
         let deadline = Instant::now() + WRITE;
         let mut record = Record::of(write.clone(), 0);
