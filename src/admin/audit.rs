@@ -2,7 +2,7 @@
 //! let in.
 //!
 //! It says who (the `From` header, which the token's holder may set to tell people apart, else
-//! `admin`), from where, what, and with which outcome: never a body, a query or a credential. Its
+//! `admin`; nobody where the token was not given), from where, what, and with which outcome: never a body, a query or a credential. Its
 //! target is [`AUDIT`], so that it can be kept apart from other logs.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -153,11 +153,13 @@ impl Drop for Trail {
             Some(_) if facts.is_dry_run => "dry run",
             Some(_) => "done",
         };
+        // Whoever was not let in is nobody that we know, whatever `From` says.
+        let author = (!facts.is_refused).then_some(self.author.as_str());
         tracing::info!(
             target: AUDIT,
             {
                 request.id = self.request_id,
-                author = self.author,
+                author,
                 client = %self.client,
                 method = method.as_str(),
                 path,
@@ -168,7 +170,7 @@ impl Drop for Trail {
                 error.uri = facts.error_uri
             },
             "{} at {}: {method} {path}: {outcome}",
-            self.author,
+            author.unwrap_or("somebody"),
             self.client,
         );
     }
