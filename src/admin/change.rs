@@ -193,10 +193,14 @@ impl Change {
         })?;
         let entries = before.entries(self.key.kind).iter();
         let mut of_id = entries.filter(|entry| entry.id == self.key.id);
-        if of_id.any(|entry| matches!(entry.origin, Origin::File { .. })) {
+        let file = of_id.find_map(|entry| match &entry.origin {
+            Origin::File { name } => Some(name),
+            Origin::Store { .. } => None,
+        });
+        if let Some(file) = file {
             return Err(Problem::new(StatusCode::CONFLICT)
                 .code("wampgate.error.read_only")
-                .detail("A file holds this document: change it there."));
+                .detail(format!("The file `{file}` holds it: change it there.")));
         }
         self.condition.check(present)?;
         if self.text.is_none() && present.is_none() {

@@ -240,7 +240,7 @@ fn what_is_wrong_is_told_and_the_rest_is_applied() {
        | ^^^^^^ did you mean `host`?
 
     error: spec bad is refused: 1 error
-    error: spec filed: A file holds this document: change it there (409 Conflict)
+    error: spec filed: The file `specs/file.json` holds it: change it there (409 Conflict)
     [exit 1]
     "#);
     assert_eq!(world.get("/good"), "\"good\" 200");
