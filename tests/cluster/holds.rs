@@ -106,6 +106,10 @@ async fn a_store_from_a_backup_is_held_also_when_it_was_written_to_since() {
     servers.kill_all();
     let backup = tempfile::tempdir().unwrap();
     copy(&servers.data(0), backup.path());
+    // Else one may be found ready that has not noticed yet.
+    for gateway in &gateways {
+        gateway.state("degraded").await;
+    }
     servers.start_rest();
     for gateway in &gateways {
         gateway.ready().await;
