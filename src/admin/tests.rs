@@ -1,7 +1,9 @@
 //! The admin API without sockets: requests in, answers out.
 
+mod conflicts;
 mod described;
 mod documents;
+mod realms;
 mod support;
 mod wamp;
 

@@ -1,9 +1,9 @@
-//! Specs and realms: loaded, shown, changed, deleted.
+//! Documents: loaded, shown, listed, changed, deleted.
 
 use http::Method;
 
 use super::support::{Api, NOW_MS, spec};
-use crate::store::{State, Store, WriteError};
+use crate::store::Store;
 use crate::value::Value;
 use crate::value::msgpack::from_msgpack;
 
@@ -190,127 +190,6 @@ async fn messagepack_goes_in_and_out() {
 }
 
 #[tokio::test]
-async fn two_admins_do_not_overwrite_each_other_unseen() {
-    let api = Api::new();
-    let first = spec("a", "com.file", "/a");
-    let second = spec("a", "com.file", "/b");
-    let reply = api.put("/api_specs/a", &first, &[("if-match", "*")]).await;
-    assert_eq!(reply.status, 412, "there is none");
-    let reply = api
-        .put("/api_specs/a", &first, &[("if-none-match", "*")])
-        .await;
-    assert_eq!(reply.status, 201);
-    let etag = reply.header("etag").to_owned();
-    let reply = api
-        .put("/api_specs/a", &first, &[("if-none-match", "*")])
-        .await;
-    assert_eq!(
-        (reply.status, &*reply.code()),
-        (412, "wampgate.error.precondition_failed")
-    );
-    let reply = api
-        .put("/api_specs/a", &second, &[("if-match", &etag)])
-        .await;
-    assert_eq!(reply.status, 200);
-    let reply = api
-        .put("/api_specs/a", &first, &[("if-match", &etag)])
-        .await;
-    assert_eq!(
-        (reply.status, reply.member("revision")),
-        (412, "2".to_owned())
-    );
-    let reply = api
-        .ask(Method::DELETE, "/api_specs/a", &[("if-match", &etag)])
-        .await;
-    assert_eq!(reply.status, 412);
-    let reply = api.put("/api_specs/a", &first, &[("if-match", "2")]).await;
-    assert_eq!(reply.status, 400, "not understood is not dropped");
-    assert_eq!(api.paths(), ["/b", "/filed"]);
-
-    let known = [("if-none-match", "W/\"2.active\"")];
-    let reply = api.ask(Method::GET, "/api_specs/a", &known).await;
-    assert_eq!((reply.status, reply.body.len()), (304, 0));
-    assert_eq!(reply.header("etag"), "\"2.active\"");
-}
-
-#[tokio::test]
-async fn somebody_who_is_faster_is_told_apart_by_whether_a_condition_was_set() {
-    let api = Api::new();
-    let conflict = || WriteError::Conflict { found: Some(9) };
-    let text = spec("a", "com.file", "/a");
-    api.store.fail(conflict());
-    assert_eq!(
-        api.post("/api_specs", &text).await.status,
-        201,
-        "tried once more"
-    );
-    let text = spec("a", "com.file", "/b");
-    api.store.fail(conflict());
-    api.store.fail(conflict());
-    let reply = api.post("/api_specs", &text).await;
-    assert_eq!(
-        (reply.status, &*reply.code()),
-        (409, "wampgate.error.conflict")
-    );
-    api.store.fail(conflict());
-    let reply = api
-        .put("/api_specs/a", &text, &[("if-match", "\"1\"")])
-        .await;
-    assert_eq!(
-        (reply.status, &*reply.code()),
-        (412, "wampgate.error.precondition_failed")
-    );
-}
-
-#[tokio::test]
-async fn a_store_that_cannot_write_says_what_may_be_done() {
-    let api = Api::new();
-    let text = spec("a", "com.file", "/a");
-    let failed = |error: WriteError| {
-        api.store.fail(error);
-        api.post("/api_specs", &text)
-    };
-    let reply = failed(WriteError::Unavailable("nats://secret".to_owned())).await;
-    assert_eq!(
-        (reply.status, &*reply.code()),
-        (503, "wampgate.error.store_unavailable")
-    );
-    assert_eq!(reply.header("retry-after"), "1");
-    assert!(!String::from_utf8_lossy(&reply.body).contains("nats://"));
-
-    let reply = failed(WriteError::Unknown("timed out".to_owned())).await;
-    assert_eq!(
-        (reply.status, &*reply.code()),
-        (503, "wampgate.error.outcome_unknown")
-    );
-    assert_eq!(reply.header("retry-after"), "", "look first");
-    assert_eq!(
-        reply.member("type"),
-        "\"urn:wampgate:problem:outcome-unknown\""
-    );
-
-    let reply = failed(WriteError::Failed("disk".to_owned())).await;
-    assert_eq!(reply.status, 500);
-    let limit = WriteError::TooLarge {
-        size: 9,
-        limit: 8,
-        setting: "max_payload",
-    };
-    assert_eq!(failed(limit).await.status, 413);
-
-    let reason = "it came back empty".to_owned();
-    api.store.state.send_replace(State::Held { reason });
-    let reply = failed(WriteError::Unavailable(String::new())).await;
-    assert_eq!(
-        (reply.status, &*reply.code()),
-        (503, "wampgate.error.store_held")
-    );
-    assert!(reply.member("detail").contains("POST /store/confirm"));
-    assert_eq!(api.get("/store").await.member("state"), "\"held\"");
-    assert_eq!(api.paths(), ["/filed"]);
-}
-
-#[tokio::test]
 async fn what_a_file_holds_is_shown_and_not_changed() {
     let api = Api::new();
     let reply = api.get("/api_specs/filed").await;
@@ -427,121 +306,6 @@ async fn revisions_are_kept_and_restored_also_of_what_was_deleted() {
     );
     assert_eq!(api.get("/api_specs/a/revisions/x").await.status, 400);
     assert_eq!(api.get("/api_specs/none/revisions").await.status, 404);
-}
-
-#[tokio::test]
-async fn a_realm_keeps_its_secrets_and_never_tells_them() {
-    let api = Api::new();
-    let auth = r#"{"method": "ticket", "authid": "me", "secret": "hush-1"}"#;
-    let realm = |description: &str, auth: &str| {
-        format!(
-            r#"{{"uri": "com.a", "description": "{description}", "router":
-                {{"urls": ["ws://127.0.0.1:1/ws"], "auth": {auth}}}}}"#
-        )
-    };
-    let reply = api.post("/realms", &realm("x", auth)).await;
-    assert_eq!(
-        (reply.status, reply.header("location")),
-        (201, "/realms/com.a")
-    );
-    let mut told = vec![String::from_utf8_lossy(&reply.body).into_owned()];
-    let read = api.get("/realms/com.a").await;
-    assert_eq!(read.member("description"), "\"x\"");
-    // What was read is written back, with another description.
-    let back = read.json().to_string().replace("\"x\"", "\"y\"");
-    let reply = api
-        .put("/realms/com.a", &back, &[("if-match", read.header("etag"))])
-        .await;
-    assert_eq!(reply.status, 200, "{reply:?}");
-    assert_eq!(reply.member("description"), "\"y\"");
-    let kept = api.store.as_ref();
-    let text = crate::store::Store::contents(kept)
-        .borrow()
-        .records
-        .values()
-        .next()
-        .unwrap()
-        .text
-        .clone();
-    assert!(text.unwrap().contains("hush-1"));
-    // Another one to log in as has no secret yet.
-    let reply = api
-        .put(
-            "/realms/com.a",
-            &realm("y", r#"{"method": "ticket", "authid": "you"}"#),
-            &[],
-        )
-        .await;
-    assert_eq!(reply.status, 422);
-    told.push(String::from_utf8_lossy(&reply.body).into_owned());
-    let wrong = realm(
-        "y",
-        r#"{"method": "ticket", "authid": "me", "secret": "hush-2", "x": 1}"#,
-    );
-    for path in ["/realms/com.a", "/realms/com.a?dry_run=true"] {
-        let reply = api.put(path, &wrong, &[]).await;
-        told.push(String::from_utf8_lossy(&reply.body).into_owned());
-    }
-    for path in [
-        "/realms",
-        "/realms/com.a",
-        "/realms/com.a/revisions",
-        "/realms/com.a/revisions/1",
-        "/realms/com.a/revisions/2",
-    ] {
-        let reply = api.get(path).await;
-        assert_eq!(reply.status, 200, "{path}");
-        told.push(String::from_utf8_lossy(&reply.body).into_owned());
-    }
-    assert!(told.iter().all(|told| !told.contains("hush")), "{told:#?}");
-    let reply = api.post("/realms/com.a/revisions/1/restore", "").await;
-    assert_eq!(
-        (reply.status, &*reply.member("description")),
-        (200, "\"x\"")
-    );
-}
-
-#[tokio::test]
-async fn findings_have_their_place_in_the_text_that_was_sent() {
-    let api = Api::new();
-    let realm = |secret: &str, more: &str| {
-        format!(
-            r#"{{"uri": "com.a",
-
-"router": {{"urls": ["ws://127.0.0.1:1/ws"], "auth": {{"method": "ticket", "authid": "me"{secret}}},
-      {more}"sessions": 1}}}}"#
-        )
-    };
-    let first = realm(r#", "secret": "hush""#, "");
-    assert_eq!(api.post("/realms", &first).await.status, 201);
-    // The secret is kept, in a text that has other lines.
-    let reply = api.post("/realms", &realm("", r#""sessionz": 1, "#)).await;
-    assert_eq!(
-        reply.errors(),
-        ["4:7 /router/sessionz D005 unknown key `sessionz`"]
-    );
-    assert_eq!(api.post("/realms", &realm("", "")).await.status, 200);
-}
-
-#[tokio::test]
-async fn a_realm_that_an_api_uses_stays() {
-    let api = Api::new();
-    api.post("/realms", r#"{"uri": "com.a"}"#).await;
-    api.post("/api_specs", &spec("a", "com.a", "/a")).await;
-    let reply = api.delete("/realms/com.a").await;
-    assert_eq!(
-        (reply.status, &*reply.code()),
-        (409, "wampgate.error.in_use")
-    );
-    assert!(reply.member("detail").contains("API `a`"), "{reply:?}");
-    api.delete("/api_specs/a").await;
-    assert_eq!(api.delete("/realms/com.a").await.status, 204);
-    assert_eq!(api.get("/realms/com.a").await.status, 404);
-    let reply = api.post("/realms", r#"[{"uri": "com.a"}]"#).await;
-    assert_eq!(reply.status, 422);
-    let later = r#"{"uri": "com.a", "grants": [{"roles": "all"}]}"#;
-    let reply = api.post("/realms", later).await;
-    assert!(reply.errors()[0].contains("D012"), "{reply:?}");
 }
 
 #[tokio::test]
@@ -708,23 +472,4 @@ async fn a_text_comes_back_letter_for_letter_but_for_secrets() {
     ] {
         assert_eq!(api.get(path).await.status, status, "{path}");
     }
-}
-
-#[tokio::test]
-async fn what_is_there_already_makes_no_revision() {
-    let api = Api::new();
-    let text = spec("a", "com.file", "/a");
-    let dry = api.put("/api_specs/a?dry_run=true", &text, &[]).await;
-    assert_eq!(dry.member("unchanged"), "false");
-    for status in [201, 200, 200] {
-        let reply = api.put("/api_specs/a", &text, &[]).await;
-        assert_eq!((reply.status, &*reply.member("revision")), (status, "1"));
-        assert_eq!(reply.header("etag"), "\"1.active\"");
-    }
-    let dry = api.put("/api_specs/a?dry_run=true", &text, &[]).await;
-    assert_eq!(dry.member("unchanged"), "true");
-    let late = [("if-match", "\"7\"")];
-    assert_eq!(api.put("/api_specs/a", &text, &late).await.status, 412);
-    let revisions = api.get("/api_specs/a/revisions").await;
-    assert_eq!(revisions.json().as_list().unwrap().len(), 1);
 }
