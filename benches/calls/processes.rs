@@ -62,7 +62,15 @@ impl Gateway {
         let address = free_address();
         let log = fs::File::create(folder.path().join("access.log")).expect("a file");
         let child = wampgate()
-            .args(["serve", "--router", router, "--listen", &address])
+            .args([
+                "serve",
+                "--router",
+                router,
+                "--listen",
+                &address,
+                "--admin",
+                "127.0.0.1:0",
+            ])
             .stdout(log)
             .current_dir(folder.path())
             .spawn()
